@@ -1,0 +1,119 @@
+//! What a packet got, and why.
+
+/// Defines a fieldless enum with the words that users see, each written once.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+            /// How many there are.
+            pub const COUNT: u32 = Self::ALL.len() as u32;
+
+            /// The word for it in counters, metrics and messages.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+    };
+}
+
+words! {
+    /// What a packet got.
+    Verdict {
+        /// Went on, untouched by us.
+        Passed = "passed",
+        /// Led to a proxy on this node.
+        Steered = "steered",
+        /// Sent to a backend.
+        Balanced = "balanced",
+        /// Sent out of another interface.
+        Forwarded = "forwarded",
+        /// Dropped.
+        Dropped = "dropped",
+        /// Answered with a reset.
+        Reset = "reset",
+    }
+}
+
+words! {
+    /// Why a packet got its verdict: the counter's slot, the metric's label and the word in every output.
+    Reason {
+        /// Neither IPv4 nor IPv6: ARP, for example.
+        NotIp = "not-ip",
+        /// Carries a VLAN tag: its addresses are of another network.
+        Vlan = "vlan",
+        /// Ends before its headers do.
+        Truncated = "truncated",
+        /// A header contradicts itself: a wrong version or a header length that is too small.
+        Malformed = "malformed",
+        /// A fragment: the ports are not in every one of them.
+        Fragment = "fragment",
+        /// IPv6 with an extension header before the transport header.
+        ExtensionHeader = "extension-header",
+        /// Neither TCP nor anything else that routes can name.
+        OtherProtocol = "other-protocol",
+        /// No route matches.
+        NoRoute = "no-route",
+        /// A loopback, link-local, multicast, broadcast or unspecified address: never redirected.
+        SpecialAddress = "special-address",
+        /// The destination port is the proxy's own: never redirected.
+        ProxyPort = "proxy-port",
+        /// A `pass` route matches.
+        PassRoute = "pass-route",
+        /// A `drop` route matches.
+        DropRoute = "drop-route",
+        /// A new connection goes to the proxy's listener.
+        Proxy = "proxy",
+        /// Part of a steered connection to an address that is not of this host: marked, so that it stays here.
+        Established = "established",
+        /// The last step of a handshake by SYN cookie with the proxy's listener.
+        SynCookie = "syn-cookie",
+        /// Part of a connection to an address of this host: needs nothing from us.
+        Local = "local",
+        /// Not the start of a connection, and no socket here has it: it began before us or is not ours.
+        NotNew = "not-new",
+        /// The proxy has no listener.
+        NoListener = "no-listener",
+        /// The listener lacks IP_TRANSPARENT and cannot answer for an address that is not of this host.
+        NotTransparent = "not-transparent",
+        /// The listener is an MPTCP socket, which a SOCKMAP cannot hold.
+        MptcpListener = "mptcp-listener",
+        /// The listener is bound to a device (SO_BINDTODEVICE).
+        DeviceBound = "device-bound",
+        /// The program at sk_lookup is gone: nothing would take what is steered.
+        Detached = "detached",
+    }
+}
+
+impl Reason {
+    /// Whether the route's target could not take the connection, so that `on_unavailable` decides.
+    pub const fn is_unavailable(self) -> bool {
+        matches!(
+            self,
+            Self::NoListener
+                | Self::NotTransparent
+                | Self::MptcpListener
+                | Self::DeviceBound
+                | Self::Detached
+        )
+    }
+
+    /// The reason with this number, if there is one.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
+/// Slot of a reason and verdict in the map `REASONS`.
+#[inline(always)]
+pub const fn counter_slot(verdict: Verdict, reason: Reason) -> u32 {
+    verdict as u32 * Reason::COUNT + reason as u32
+}
+
+/// Number of slots in the map `REASONS`.
+pub const COUNTER_SLOTS: u32 = Verdict::COUNT * Reason::COUNT;
