@@ -2,7 +2,7 @@
 
 use std::{env::consts::ARCH, process::Command};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::{build::cargo, setup, steps::Steps};
 
@@ -12,7 +12,7 @@ pub fn run() -> Result<()> {
     steps.begin("check the format");
     let mut format = cargo();
     format.args(["fmt", "--all", "--check"]);
-    steps.run("cargo fmt", format)?;
+    steps.run("cargo fmt", format).map_err(|err| anyhow!("{err:#}\n  hint: type\n    cargo fmt --all"))?;
 
     let toolchain = setup::toolchain(&mut steps)?;
     steps.begin("lint the host's crates, tests included");

@@ -80,7 +80,7 @@ fn linker(steps: &Steps, rustc: &Rustc) -> Result<()> {
         install(steps, &[format!("llvm-{}-dev", rustc.llvm)], missing)?;
     }
     let (prefix, major) = llvm(rustc.llvm).ok_or_else(missing)?;
-    steps.run("build bpf-linker, which takes a minute", install_linker(&prefix, major))
+    steps.run("build bpf-linker", install_linker(&prefix, major))
 }
 
 /// The oldest LLVM here, with its headers, that can read the bitcode of LLVM `oldest`: where it is and its version.

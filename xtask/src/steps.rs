@@ -17,18 +17,28 @@ const LINES_SHOWN: usize = 200;
 #[derive(Default)]
 pub struct Steps {
     number: u32,
+    /// Whether what is said now is the task's result, and so goes to stdout.
+    pub result: bool,
 }
 
 impl Steps {
     /// Begins the next step: what is done, and why if that is not plain.
     pub fn begin(&mut self, what: &str) {
         self.number += 1;
-        eprintln!("{}. {what}", self.number);
+        self.say(&format!("{}. {what}", self.number));
     }
 
     /// Says a thing that was found or done within the step.
     pub fn note(&self, text: &str) {
-        eprintln!("   {text}");
+        self.say(&format!("   {text}"));
+    }
+
+    fn say(&self, text: &str) {
+        if self.result {
+            println!("{text}");
+        } else {
+            eprintln!("{text}");
+        }
     }
 
     /// Runs a command to its end, with its latest line of output beside a spinner where there is a terminal.
@@ -37,18 +47,19 @@ impl Steps {
         let start = Instant::now();
         let (output, input) = io::pipe().context("make a pipe")?;
         command.stdin(Stdio::null()).stdout(input.try_clone().context("copy a pipe")?).stderr(input);
-        let mut child = command.spawn().with_context(|| format!("run {line}"))?;
-        // The command holds the pipe's writing end; the output ends when the last copy is closed.
-        drop(command);
-
         let spinner = ProgressBar::new_spinner();
         spinner.set_style(ProgressStyle::with_template("   {spinner} {prefix} ({elapsed}) {wide_msg:.dim}")?);
         spinner.set_prefix(what.to_owned());
         if spinner.is_hidden() {
             eprintln!("   {what} ...");
+            command.env("NO_COLOR", "1").env("TERM", "dumb");
         } else {
             spinner.enable_steady_tick(Duration::from_millis(120));
         }
+        let mut child = command.spawn().with_context(|| format!("run {line}"))?;
+        // The command holds the pipe's writing end; the output ends when the last copy is closed.
+        drop(command);
+
         let mut lines = VecDeque::new();
         for text in BufReader::new(output).split(b'\n') {
             let text =

@@ -12,7 +12,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use nix::sys::signal::{SigSet, Signal};
 
 /// The user's wish to end.
 pub struct End {
@@ -23,23 +22,19 @@ pub struct End {
 
 impl End {
     /// From now on a signal ends this process and with it everything made here, except while [`End::wait`] waits.
-    ///
-    /// To be called before there are other threads: these inherit which signals are blocked.
     pub fn catch() -> Result<Self> {
-        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
-        signals.thread_block().context("block signals")?;
         let waiting = Arc::new(AtomicBool::new(false));
         let (tell, told) = channel();
         let end = Self { waiting: waiting.clone(), tell: tell.clone(), told };
-        thread::spawn(move || {
-            while let Ok(signal) = signals.wait() {
-                if !waiting.swap(false, Ordering::Relaxed) {
-                    eprintln!("\nxtask: ended by {signal}; the namespaces and all that was in them are gone");
-                    exit(128 + signal as i32);
-                }
-                let _ = tell.send(());
+        ctrlc::set_handler(move || {
+            if !waiting.swap(false, Ordering::Relaxed) {
+                eprintln!("\nxtask: interrupted; the namespaces and all that was in them are gone");
+                // As a shell reports a program that SIGINT ended.
+                exit(130);
             }
-        });
+            let _ = tell.send(());
+        })
+        .context("catch signals")?;
         Ok(end)
     }
 
