@@ -255,26 +255,19 @@ pub const LOCALS_PER_FAMILY: u32 = 4096;
 /// host share a slot, or as few as can be.
 #[inline(always)]
 pub fn locals_slot(family: Family, address: &Address, seed: u32) -> u32 {
-    let mut hash = seed;
-    let words = match family {
-        Family::V4 => 1,
-        Family::V6 => 4,
-    };
-    let mut i = 0;
-    while i < words {
-        let at = i * 4;
-        let word = u32::from_ne_bytes([
-            address.0[at],
-            address.0[at + 1],
-            address.0[at + 2],
-            address.0[at + 3],
-        ]);
-        // Multiply and fold, as in Fibonacci hashing; 0x9e3779b1 is a prime near 2^32 / phi.
-        hash = (hash ^ word).wrapping_mul(0x9e37_79b1);
-        hash ^= hash >> 15;
-        i += 1;
+    let [first, second, third, fourth] = address.words();
+    let mut hash = fold(seed, first);
+    if matches!(family, Family::V6) {
+        hash = fold(fold(fold(hash, second), third), fourth);
     }
     family as u32 * LOCALS_PER_FAMILY + hash % LOCALS_PER_FAMILY
+}
+
+/// Multiply and fold, as in Fibonacci hashing; 0x9e3779b1 is a prime near 2^32 / phi.
+#[inline(always)]
+const fn fold(hash: u32, word: u32) -> u32 {
+    let product = (hash ^ word).wrapping_mul(0x9e37_79b1);
+    product ^ product >> 15
 }
 
 /// What `tc_ingress` tells `sk_lookup` of the packet that it lets through: the one entry of `HANDOFF`.
@@ -285,6 +278,8 @@ pub struct Handoff {
     pub state: u32,
     /// Index in `LISTENERS` of the socket that takes the connection.
     pub listener: u32,
+    /// Slot of the route.
+    pub route: u32,
     /// Source of the packet.
     pub source: Address,
     /// Destination of the packet.
@@ -300,15 +295,16 @@ pub struct Handoff {
     /// Always zero.
     pub pad: u16,
 }
-const _: () = assert!(size_of::<Handoff>() == 48);
+const _: () = assert!(size_of::<Handoff>() == 52);
 
 impl Handoff {
-    /// Hands a flow over to the listener at this index of `LISTENERS`.
+    /// Hands a flow of a route over to the listener at this index of `LISTENERS`.
     #[inline(always)]
-    pub const fn steer(flow: &Flow, listener: u32) -> Self {
+    pub const fn new(state: HandoffState, flow: &Flow, route: u32, listener: u32) -> Self {
         Self {
-            state: HandoffState::Steer as u32,
+            state: state as u32,
             listener,
+            route,
             source: flow.source,
             destination: flow.destination,
             source_port: flow.source_port,
@@ -343,6 +339,8 @@ pub enum HandoffState {
     Probe = 2,
     /// The answer of `sk_lookup` to a probe.
     Present = 3,
+    /// The ACK of a SYN cookie, to steer like its SYN, which was counted then.
+    SynCookie = 4,
 }
 
 /// A per-CPU value of `REASONS`.
@@ -351,7 +349,7 @@ pub enum HandoffState {
 pub struct PacketCount {
     /// Packets.
     pub packets: u64,
-    /// Bytes, from the network header on as far as the device counts them.
+    /// Bytes as the device counts them: with the link-layer header.
     pub bytes: u64,
 }
 const _: () = assert!(size_of::<PacketCount>() == 16);
@@ -364,8 +362,11 @@ pub struct RouteCount {
     pub connections: u64,
     /// New connections that got the route's `on_unavailable`.
     pub unavailable: u64,
+    /// Of those steered, the ones that `sk_lookup` gave to the proxy. What is missing was lost in between: to a
+    /// firewall's INPUT chain, say.
+    pub taken: u64,
 }
-const _: () = assert!(size_of::<RouteCount>() == 16);
+const _: () = assert!(size_of::<RouteCount>() == 24);
 
 /// Key and data of the LPM tries as the agent sees them.
 #[cfg(feature = "user")]
@@ -390,6 +391,6 @@ mod pod {
     unsafe impl aya::Pod for PacketCount {}
     // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
     unsafe impl aya::Pod for RouteCount {}
-    // SAFETY: `repr(C)` over sixteen bytes; the alignment adds no padding.
+    // SAFETY: `repr(transparent)` over four words: every bit pattern is a value, and there is no padding.
     unsafe impl aya::Pod for Address {}
 }

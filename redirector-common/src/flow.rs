@@ -41,34 +41,55 @@ impl Protocol {
 /// An address in wire order. An IPv4 address takes the first four bytes, the rest is zero: a prefix of
 /// either family then starts at the first bit, as an LPM trie wants it. The family stands beside it.
 ///
-/// Aligned to four bytes, so that programs copy and compare it by words.
+/// Kept as words, each of them in wire order like the kernel's `__be32`, so that programs copy and compare it so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(C, align(4))]
-pub struct Address(pub [u8; 16]);
+#[repr(transparent)]
+pub struct Address([u32; 4]);
 
 impl Address {
-    /// An IPv4 address, in wire order.
+    /// An IPv4 address from its bytes in wire order.
     #[inline(always)]
     pub const fn v4(octets: [u8; 4]) -> Self {
-        let [a, b, c, d] = octets;
-        Self([a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        Self([u32::from_ne_bytes(octets), 0, 0, 0])
+    }
+
+    /// An IPv6 address from its bytes in wire order.
+    #[inline(always)]
+    pub const fn v6(octets: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+        Self([
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+            u32::from_ne_bytes([i, j, k, l]),
+            u32::from_ne_bytes([m, n, o, p]),
+        ])
+    }
+
+    /// An address from words in wire order; for IPv4 all but the first are zero.
+    #[inline(always)]
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        Self(words)
+    }
+
+    /// The words, each in wire order.
+    #[inline(always)]
+    pub const fn words(&self) -> [u32; 4] {
+        self.0
     }
 
     /// Whether a packet with this address on the wire, as source or destination, is never redirected.
     ///
     /// IPv4: "this network", loopback, link-local, multicast, class E and the limited broadcast. IPv6:
-    /// multicast, link-local and all of `::/80`, which holds the unspecified, the loopback and the IPv4-mapped
+    /// multicast, link-local and all of `::/64`, which holds the unspecified, the loopback and the IPv4-mapped
     /// addresses. RFC 6890 lists them.
     #[inline(always)]
     pub const fn never_redirected(&self, family: Family) -> bool {
-        let b = &self.0;
+        let first = u32::from_be(self.0[0]);
         match family {
-            Family::V4 => b[0] == 0 || b[0] == 127 || b[0] >= 224 || (b[0] == 169 && b[1] == 254),
-            Family::V6 => {
-                b[0] == 0xff
-                    || (b[0] == 0xfe && b[1] & 0xc0 == 0x80)
-                    || (b[0] | b[1] | b[2] | b[3] | b[4] | b[5] | b[6] | b[7] | b[8] | b[9]) == 0
+            Family::V4 => {
+                matches!(first >> 24, 0 | 127 | 224..) || first >> 16 == 0xa9fe // 169.254
             }
+            Family::V6 => first >> 24 == 0xff || first >> 22 == 0xfe80 >> 6 || (first | self.0[1]) == 0,
         }
     }
 }

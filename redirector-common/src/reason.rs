@@ -1,5 +1,7 @@
 //! What a packet got, and why.
 
+use crate::entries::OnUnavailable;
+
 /// Defines a fieldless enum with the words that users see, each written once.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
@@ -92,6 +94,7 @@ words! {
 
 impl Reason {
     /// Whether the route's target could not take the connection, so that `on_unavailable` decides.
+    #[inline(always)]
     pub const fn is_unavailable(self) -> bool {
         matches!(
             self,
@@ -101,6 +104,19 @@ impl Reason {
                 | Self::DeviceBound
                 | Self::Detached
         )
+    }
+
+    /// The verdict for this reason: the one place where that is decided.
+    ///
+    /// Where the target is unavailable, the route's `on_unavailable` decides.
+    #[inline(always)]
+    pub const fn verdict(self, on_unavailable: u8) -> Verdict {
+        match self {
+            Self::Proxy | Self::Established | Self::SynCookie => Verdict::Steered,
+            Self::DropRoute => Verdict::Dropped,
+            _ if self.is_unavailable() && on_unavailable == OnUnavailable::Drop as u8 => Verdict::Dropped,
+            _ => Verdict::Passed,
+        }
     }
 
     /// The reason with this number, if there is one.

@@ -1,3 +1,8 @@
-//! The agent of the redirector: routes, the datapath and what they leave on the host.
+//! The agent of the redirector: routes, the datapath, and what both leave on the host.
 
+pub mod agent;
+pub mod datapath;
+pub mod failure;
+pub mod host;
 pub mod routes;
+mod sys;

@@ -1,0 +1,108 @@
+//! `sk_lookup`: the socket for a connection that has none yet.
+
+use aya_ebpf::{EbpfContext as _, helpers::bpf_sk_assign, programs::SkLookupContext};
+use redirector_common::{
+    Address, Family, Flow, Protocol,
+    entries::{HandoffState, RouteKind, listener_index},
+};
+
+use crate::{
+    count, handoff,
+    maps::{CAPTURED, settings},
+    proxy, route,
+    socket::{Socket, state},
+};
+
+/// The loopback device (include/net/net_namespace.h, LOOPBACK_IFINDEX).
+const LOOPBACK: u32 = 1;
+const AF_INET: u32 = 2;
+const IPPROTO_TCP: u32 = 6;
+
+/// Gives the connection to a proxy's listener if that is where it goes; otherwise the kernel goes on looking.
+#[inline(always)]
+pub fn assign(ctx: &SkLookupContext) {
+    if handoff::answer_probe() {
+        return;
+    }
+    let Some((flow, ifindex)) = flow(ctx) else { return };
+    // What the host's own processes send, the proxy's among them, never comes back to a proxy.
+    if ifindex == LOOPBACK {
+        return;
+    }
+    if let Some(handoff) = handoff::take(&flow) {
+        if give(ctx, handoff.listener) && handoff.state == HandoffState::Steer as u32 {
+            count::taken(handoff.route);
+        }
+    } else if let Some(listener) = not_handed_over(&flow, ifindex) {
+        give(ctx, listener);
+    }
+}
+
+/// The listener of a connection that changed CPU after `tc_ingress`, or that it could not decide: a packet that
+/// came in fragments.
+#[inline(always)]
+fn not_handed_over(flow: &Flow, ifindex: u32) -> Option<u32> {
+    settings()?;
+    CAPTURED.get_ptr(&ifindex)?;
+    let word = route::port(flow.family, flow.protocol, flow.destination_port);
+    if !word.is_steered() {
+        return None;
+    }
+    let (_, entry) = route::find(word, flow)?;
+    let steers = entry.kind == RouteKind::Proxy as u8
+        && !proxy::is_own_port(&entry, flow)
+        && !flow.destination.never_redirected(flow.family)
+        && !flow.source.never_redirected(flow.family);
+    steers.then(|| listener_index(entry.target, flow.protocol, flow.family))
+}
+
+/// Whether the listener was there to take the connection. The kernel then picks the member of its SO_REUSEPORT group.
+#[inline(always)]
+fn give(ctx: &SkLookupContext, listener: u32) -> bool {
+    let Some(socket) = Socket::stored(listener) else { return false };
+    if socket.state() != state::LISTEN {
+        return false;
+    }
+    // SAFETY: the socket is held, and the kernel takes a reference of its own.
+    unsafe { bpf_sk_assign(ctx.as_ptr(), socket.as_ptr().cast(), 0) == 0 }
+}
+
+/// The flow and the ifindex of the device by which it came.
+///
+/// Every field is read, whatever the family, and by a read of its own: reads that the compiler merges need
+/// arithmetic on the context's pointer, which the verifier refuses.
+#[inline(always)]
+fn flow(ctx: &SkLookupContext) -> Option<(Flow, u32)> {
+    macro_rules! read {
+        ($($field:tt)+) => {
+            // SAFETY: the kernel hands every program a valid context, and the verifier checks each access.
+            unsafe { (&raw const (*ctx.lookup).$($field)+).read_volatile() }
+        };
+    }
+    macro_rules! address {
+        ($v4:ident, $v6:ident) => {{
+            let v4 = read!($v4);
+            let v6 = [read!($v6[0]), read!($v6[1]), read!($v6[2]), read!($v6[3])];
+            (Address::from_words([v4, 0, 0, 0]), Address::from_words(v6))
+        }};
+    }
+    if read!(protocol) != IPPROTO_TCP {
+        return None;
+    }
+    let (source4, source6) = address!(remote_ip4, remote_ip6);
+    let (destination4, destination6) = address!(local_ip4, local_ip6);
+    let (family, source, destination) = if read!(family) == AF_INET {
+        (Family::V4, source4, destination4)
+    } else {
+        (Family::V6, source6, destination6)
+    };
+    let flow = Flow {
+        family,
+        protocol: Protocol::Tcp,
+        source,
+        destination,
+        source_port: u16::from_be(read!(remote_port)),
+        destination_port: read!(local_port) as u16,
+    };
+    Some((flow, read!(ingress_ifindex)))
+}

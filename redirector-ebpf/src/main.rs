@@ -1,0 +1,56 @@
+//! The programs, in the order in which a packet meets them. What is not fully understood passes unchanged.
+#![no_std]
+#![no_main]
+#![allow(missing_docs, reason = "the macro that makes a program drops its documentation")]
+
+mod count;
+mod handoff;
+mod ingress;
+mod listener;
+mod locals;
+mod lookup;
+mod maps;
+mod packet;
+mod proxy;
+mod route;
+mod socket;
+
+use aya_ebpf::{
+    bindings::{bpf_sk_lookup, sk_action::SK_PASS},
+    macros::classifier,
+    programs::{SkLookupContext, TcContext},
+};
+
+/// Ingress of each captured interface: sees every packet that arrives there.
+#[classifier]
+pub fn tc_ingress(ctx: TcContext) -> i32 {
+    let outcome = ingress::decide(&ctx);
+    ingress::conclude(&ctx, &outcome)
+}
+
+/// The netns' look-up of a listener: gives what `tc_ingress` handed over to the proxy's socket.
+///
+/// The attribute macro would put it into a section called `sk_lookup`, a symbol that is then defined twice.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "sk_lookup/sk_lookup")]
+pub fn sk_lookup(ctx: *mut bpf_sk_lookup) -> u32 {
+    lookup::assign(&SkLookupContext::new(ctx));
+    SK_PASS
+}
+
+/// Attached nowhere. The agent runs it to store a proxy's listener: `mark` is the index in `LISTENERS`, the
+/// result the number of a Reason (`Proxy`: it can take any connection).
+#[classifier]
+pub fn learn_listener(ctx: TcContext) -> i32 {
+    listener::learn_index(&ctx) as i32
+}
+
+/// Lets the programs use helpers that the kernel keeps for GPL-compatible ones.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

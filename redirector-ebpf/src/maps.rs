@@ -1,0 +1,79 @@
+//! All maps and globals: who writes, who reads, and what a missing entry means.
+
+use aya_ebpf::{
+    Global,
+    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, SockMap},
+    macros::btf_map,
+};
+use redirector_common::entries::{
+    Handoff, LISTENERS_PER_PROXY, LOCALS_PER_FAMILY, PORT_WORDS, PacketCount, PortWord, PrefixEntry, PrefixKey,
+    ProxyEntry, RouteCount, RouteEntry, Settings,
+};
+use redirector_common::{Address, Family, reason::COUNTER_SLOTS};
+
+/// Room in the maps; the agent sets the real figures from its limits when it loads the programs.
+const ROUTES_ROOM: usize = 1024;
+const PROXIES_ROOM: usize = 256;
+
+/// Settings, written by the agent once, before the programs are attached. Mark 0: nothing is steered yet.
+#[btf_map]
+pub static REDIRECTOR: Array<Settings, 1> = Array::new();
+
+/// What the routes say of each port. Written by the agent; zero means that no route names the port.
+#[btf_map]
+pub static PORTS: Array<PortWord, { PORT_WORDS as usize }> = Array::new();
+
+/// Destination prefixes of ports whose routes have conditions. Written by the agent; a miss is final.
+#[btf_map]
+pub static PREFIXES: LpmTrie<PrefixKey, PrefixEntry, ROUTES_ROOM> = LpmTrie::new();
+
+/// Source prefixes of the destinations where the source decides. Written by the agent; a miss is final.
+#[btf_map]
+pub static SOURCES: LpmTrie<PrefixKey, PrefixEntry, ROUTES_ROOM> = LpmTrie::new();
+
+/// What each route does. Written by the agent; an unused slot reads as `pass`.
+#[btf_map]
+pub static ROUTES: Array<RouteEntry, ROUTES_ROOM> = Array::new();
+
+/// Where each proxy's listener is looked for. Written by the agent.
+#[btf_map]
+pub static PROXIES: Array<ProxyEntry, PROXIES_ROOM> = Array::new();
+
+/// The proxies' listeners. Written by `learn_listener` and `tc_ingress`; an empty slot is looked for anew.
+#[btf_map]
+pub static LISTENERS: SockMap<{ PROXIES_ROOM * LISTENERS_PER_PROXY as usize }> = SockMap::new();
+
+/// Addresses of this host, by a seeded hash. Written by the agent; a miss costs a socket look-up, no more.
+#[btf_map]
+pub static LOCALS: Array<Address, { (LOCALS_PER_FAMILY * Family::COUNT) as usize }> = Array::new();
+
+/// Captured interfaces by ifindex, for the look-up of what was not handed over. Written by the agent.
+#[btf_map]
+pub static CAPTURED: HashMap<u32, u8, 4096> = HashMap::new();
+
+/// From `tc_ingress` to `sk_lookup` on the same CPU.
+#[btf_map]
+pub static HANDOFF: PerCpuArray<Handoff, 1> = PerCpuArray::new();
+
+/// Packets and bytes by verdict and reason. Written by `tc_ingress`, read by the agent.
+#[btf_map]
+pub static REASONS: PerCpuArray<PacketCount, { COUNTER_SLOTS as usize }> = PerCpuArray::new();
+
+/// Connections by route. Written by `tc_ingress` and `sk_lookup`, read by the agent.
+#[btf_map]
+pub static ROUTE_STATS: PerCpuArray<RouteCount, ROUTES_ROOM> = PerCpuArray::new();
+
+/// Offset in `struct tcp_sock` of the byte that holds the IP_TRANSPARENT flag. The agent reads it from the
+/// kernel's BTF: the flag moved in 6.6 (c274af224269, "inet: introduce inet->inet_flags").
+#[unsafe(no_mangle)]
+pub static TRANSPARENT_BYTE: Global<u32> = Global::new(0);
+
+/// The flag's bit in that byte.
+#[unsafe(no_mangle)]
+pub static TRANSPARENT_MASK: Global<u8> = Global::new(0);
+
+/// The settings; `None` until the agent has written them.
+#[inline(always)]
+pub fn settings() -> Option<&'static Settings> {
+    REDIRECTOR.get(0).filter(|settings| settings.mark != 0)
+}

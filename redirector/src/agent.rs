@@ -1,0 +1,112 @@
+//! The agent: brings the datapath up, follows the host, and leaves nothing behind.
+
+mod capture;
+mod report;
+
+use anyhow::Context as _;
+use redirector_common::Protocol;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    datapath::{AttachMode, Datapath, Limits, Marking},
+    failure::{Exit, Failure},
+    host::{self, Lock, PolicyRouting, PolicyRoutingSettings, Watch},
+    routes::{self, Compiled, Origin, Route, Target},
+};
+use capture::Captures;
+
+/// What `redirector run` was asked to do.
+pub struct RunSettings {
+    /// Names or globs of the interfaces to capture.
+    pub interfaces: Vec<String>,
+    /// Routes of the command line.
+    pub routes: Vec<Route>,
+    /// Kind of hook to attach to.
+    pub attach: AttachMode,
+}
+
+/// The parts in the order in which they go: what steers first, then what it relies on.
+struct Agent {
+    datapath: Datapath,
+    _routing: PolicyRouting,
+    _lock: Lock,
+}
+
+/// Runs the agent until Ctrl-C or SIGTERM.
+///
+/// # Errors
+///
+/// It could not begin, and then nothing is attached or changed; or it could not undo something at its end.
+pub async fn run(settings: RunSettings) -> Result<(), Failure> {
+    let captures = Captures::new(&settings.interfaces, settings.attach)?;
+    let compiled = compile(settings.routes)?;
+    captures.check(&host::interfaces()?)?;
+
+    let lock = Lock::take().map_err(|error| {
+        Failure::new(Exit::No, error).hint("end it first: two agents would steer the same packets")
+    })?;
+    // Watched before the host is read, so that no change is missed in between.
+    let mut watch = Watch::new()?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+
+    let mut agent = begin(lock, &compiled)?;
+    agent.datapath.attach_sk_lookup()?;
+    // From here on traffic is steered. A crash before this leaves rules on a mark that no packet has; after it,
+    // TCX programs and sk_lookup are gone with the process, and clsact filters stay and pass what they would steer.
+    captures.follow(&mut agent.datapath, &host::interfaces()?, true)?;
+    report::ready(&agent.datapath, &compiled);
+
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            () = watch.changed() => {
+                agent.datapath.set_locals(&host::addresses()?)?;
+                captures.follow(&mut agent.datapath, &host::interfaces()?, false)?;
+            }
+        }
+    }
+    agent.datapath.detach()?;
+    report::summary(&mut agent.datapath, &compiled)?;
+    Ok(())
+}
+
+/// Everything but what steers: programs, maps, listeners, rules.
+fn begin(lock: Lock, compiled: &Compiled) -> Result<Agent, Failure> {
+    let routing = PolicyRoutingSettings::default();
+    let mut datapath = Datapath::load(Limits::default(), Marking { mark: routing.mark })?;
+    datapath.publish(compiled)?;
+    datapath.set_locals(&host::addresses()?)?;
+    for (slot, proxy) in (0..).zip(&compiled.proxies) {
+        for (family, address) in routes::listener_addresses(proxy) {
+            let listening = datapath.learn(slot, Protocol::Tcp, family)?;
+            report::proxy(address, listening);
+        }
+    }
+    let routing = PolicyRouting::install(routing).map_err(|error| match Failure::from(error) {
+        failure if failure.exit == Exit::No => {
+            failure.hint("priorities 98 to 100 and table 8200 must be free")
+        }
+        failure => failure,
+    })?;
+    Ok(Agent { datapath, _routing: routing, _lock: lock })
+}
+
+/// Checks and compiles the routes, with those built in.
+fn compile(routes: Vec<Route>) -> Result<Compiled, Failure> {
+    let addresses = host::addresses()?;
+    for route in &routes {
+        let Target::Proxy(proxy) = &route.target else { continue };
+        for address in proxy.addresses() {
+            if !address.ip().is_loopback() && !addresses.contains(&address.ip()) {
+                let error = anyhow::anyhow!("route {}: proxy {address} is not an address of this host", route.name);
+                let here: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                return Err(Failure::new(Exit::Invalid, error).hint(format!("addresses here: {}", here.join(", "))));
+            }
+        }
+    }
+    let built_in = routes::built_in(&routes);
+    routes::compile(&[(Origin::CommandLine, routes), (Origin::BuiltIn, built_in)], &Limits::default())
+        .map_err(|error| Failure::new(Exit::Invalid, error))
+}

@@ -1,0 +1,83 @@
+//! What the agent says: to stderr while it runs, and a summary to stdout at its end.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use redirector_common::Reason;
+
+use crate::{
+    datapath::{Datapath, Hook, Listening},
+    routes::{Compiled, Origin},
+};
+
+/// A captured interface.
+pub fn interface(name: &str, hook: Hook) {
+    eprintln!("interface {name}: captured at {hook} ingress");
+}
+
+/// An interface that was captured and no longer exists.
+pub fn interface_gone(ifindex: u32) {
+    eprintln!("interface {ifindex}: gone");
+}
+
+/// A proxy's listener in one family.
+pub fn proxy(address: SocketAddr, listening: Listening) {
+    match listening {
+        Listening::Ready => eprintln!("proxy {address}: listening, transparent"),
+        Listening::Limited(reason) | Listening::No(reason) => {
+            eprintln!("proxy {address}: {}", what(reason));
+            if let Some(hint) = hint(reason) {
+                eprintln!("  hint: {hint}");
+            }
+        }
+    }
+}
+
+fn what(reason: Reason) -> &'static str {
+    match reason {
+        Reason::NotTransparent => "listening, not transparent: takes only connections to this host's own addresses",
+        Reason::MptcpListener => "listening by MPTCP, which the kernel cannot steer to: takes no connection",
+        Reason::DeviceBound => "listening, but bound to a device: takes no connection",
+        _ => "not listening yet: new connections get their route's `else` until it does",
+    }
+}
+
+fn hint(reason: Reason) -> Option<&'static str> {
+    match reason {
+        Reason::NotTransparent => {
+            Some("set IP_TRANSPARENT on the listening socket (Envoy: `transparent: true` in the listener)")
+        }
+        Reason::MptcpListener => Some("let it listen by TCP (Go: GODEBUG=multipathtcp=0)"),
+        Reason::DeviceBound => Some("let it listen without SO_BINDTODEVICE"),
+        _ => None,
+    }
+}
+
+/// The line after which traffic is steered.
+pub fn ready(datapath: &Datapath, compiled: &Compiled) {
+    let routes = compiled.routes.iter().filter(|route| route.origin != Origin::BuiltIn).count();
+    eprintln!("ready: {} captured, {}", count(datapath.captured().count(), "interface"), count(routes, "route"));
+}
+
+/// What happened in all.
+pub fn summary(datapath: &mut Datapath, compiled: &Compiled) -> Result<()> {
+    println!("{:<32} {:>12} {:>12} {:>12}", "ROUTE", "CONNECTIONS", "UNAVAILABLE", "LOST");
+    for (slot, route) in (0..).zip(&compiled.routes) {
+        let totals = datapath.route_totals(slot)?;
+        if route.origin == Origin::BuiltIn && totals.connections == 0 {
+            continue;
+        }
+        let lost = if route.is_proxy() { totals.connections.saturating_sub(totals.taken) } else { 0 };
+        println!("{:<32} {:>12} {:>12} {:>12}", route.name, totals.connections, totals.unavailable, lost);
+    }
+    println!();
+    println!("{:<10} {:<20} {:>12} {:>14}", "VERDICT", "REASON", "PACKETS", "BYTES");
+    for (verdict, reason, count) in datapath.counters()? {
+        println!("{:<10} {:<20} {:>12} {:>14}", verdict.word(), reason.word(), count.packets, count.bytes);
+    }
+    Ok(())
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}

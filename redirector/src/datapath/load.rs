@@ -1,0 +1,183 @@
+//! Loads the programs with maps of their own. Nothing is attached and nothing is steered by it.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, MapData},
+    programs::{ProgramError, SchedClassifier, SkLookup, sk_lookup::SkLookupLink},
+};
+use redirector_common::entries::{LAYOUT_VERSION, LISTENERS_PER_PROXY, Settings};
+
+use super::{attach::Attachment, transparent};
+use crate::sys;
+
+/// The programs, built with this agent.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirector"));
+
+/// How much the maps can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Routes, of all origins together.
+    pub routes: u32,
+    /// Destination prefixes, after ports and prefixes were multiplied out.
+    pub prefixes: u32,
+    /// Source prefixes, of all source tables together.
+    pub sources: u32,
+    /// Proxies.
+    pub proxies: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { routes: 131_072, prefixes: 262_144, sources: 65_536, proxies: 256 }
+    }
+}
+
+/// The mark on packets that are to be delivered on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marking {
+    /// One bit: value and mask.
+    pub mark: u32,
+}
+
+/// The programs in the kernel, with their maps and links. Dropping it detaches everything.
+pub struct Datapath {
+    pub(super) ebpf: Ebpf,
+    pub(super) limits: Limits,
+    /// Holds the program at sk_lookup. Before the interfaces, so that it goes last.
+    pub(super) interfaces: BTreeMap<u32, Attachment>,
+    pub(super) sk_lookup: Option<SkLookupLink>,
+    settings: Settings,
+}
+
+impl Datapath {
+    /// Loads the programs into the kernel.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused, for lack of privilege or of a feature.
+    pub fn load(limits: Limits, marking: Marking) -> Result<Self> {
+        let transparent = transparent::flag().context("find the IP_TRANSPARENT flag of a socket")?;
+        let mut ebpf = EbpfLoader::new()
+            .override_global("TRANSPARENT_BYTE", &transparent.byte, true)
+            .override_global("TRANSPARENT_MASK", &transparent.mask, true)
+            .map_max_entries("ROUTES", limits.routes)
+            .map_max_entries("ROUTE_STATS", limits.routes)
+            .map_max_entries("PREFIXES", limits.prefixes)
+            .map_max_entries("SOURCES", limits.sources)
+            .map_max_entries("PROXIES", limits.proxies)
+            .map_max_entries("LISTENERS", limits.proxies * LISTENERS_PER_PROXY)
+            .load(OBJECT)
+            .context("load the maps")?;
+        for name in ["tc_ingress", "learn_listener"] {
+            loaded(name, classifier(&mut ebpf, name)?.load())?;
+        }
+        loaded("sk_lookup", sk_lookup(&mut ebpf)?.load())?;
+
+        let settings = Settings {
+            version: LAYOUT_VERSION,
+            mark: marking.mark,
+            locals_seed: 0,
+            pad: 0,
+            netns_cookie: sys::netns_cookie().context("ask for the network namespace's cookie")?,
+        };
+        let mut datapath =
+            Self { ebpf, limits, interfaces: BTreeMap::new(), sk_lookup: None, settings };
+        datapath.write_settings()?;
+        Ok(datapath)
+    }
+
+    /// What the maps can hold.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Verified instructions of each program, as the kernel counts them.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not say.
+    pub fn verified_instructions(&self) -> Result<Vec<(String, u32)>> {
+        let mut programs = Vec::new();
+        for (name, program) in self.ebpf.programs() {
+            let info = program.info().with_context(|| format!("describe program {name}"))?;
+            programs.push((name.to_owned(), info.verified_instruction_count().unwrap_or(0)));
+        }
+        programs.sort();
+        Ok(programs)
+    }
+
+    /// Sets the seed of the hash by which `LOCALS` is laid out.
+    pub(super) fn set_locals_seed(&mut self, seed: u32) -> Result<()> {
+        self.settings.locals_seed = seed;
+        self.write_settings()
+    }
+
+    fn write_settings(&mut self) -> Result<()> {
+        let mut map: Array<&mut MapData, Settings> = Array::try_from(map_mut(&mut self.ebpf, "REDIRECTOR")?)?;
+        map.set(0, self.settings, 0).context("write the settings")
+    }
+
+    pub(super) fn tc_ingress(&mut self) -> Result<&mut SchedClassifier> {
+        classifier(&mut self.ebpf, "tc_ingress")
+    }
+
+    /// A program for test runs.
+    ///
+    /// # Errors
+    ///
+    /// There is no classifier of that name.
+    pub fn classifier(&mut self, name: &str) -> Result<&mut SchedClassifier> {
+        classifier(&mut self.ebpf, name)
+    }
+
+    /// The maps and programs as aya sees them, for tests and benchmarks.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+}
+
+/// Tells a kernel that refuses the program from a user who may not load it: both are EACCES. Where there is a
+/// verifier's log, thousands of lines, its last two say why.
+fn loaded(name: &str, result: Result<(), ProgramError>) -> Result<()> {
+    let result = match result {
+        Err(ProgramError::LoadError { verifier_log, .. }) if !verifier_log.to_string().trim().is_empty() => {
+            let log = verifier_log.to_string();
+            tracing::debug!(program = name, "verifier log:\n{log}");
+            let lines: Vec<_> = log.trim().lines().collect();
+            let last = lines[lines.len().saturating_sub(2)..].join("; ");
+            Err(anyhow::Error::new(VerifierRefusal(last)))
+        }
+        result => result.map_err(anyhow::Error::from),
+    };
+    result.with_context(|| format!("load program {name}"))
+}
+
+/// The kernel's verifier refused a program: a fault of ours, or of this kernel's.
+#[derive(Debug)]
+pub struct VerifierRefusal(String);
+
+impl std::fmt::Display for VerifierRefusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the kernel's verifier refused it: {}", self.0)
+    }
+}
+
+impl std::error::Error for VerifierRefusal {}
+
+fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
+    let program = ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+pub(super) fn sk_lookup(ebpf: &mut Ebpf) -> Result<&mut SkLookup> {
+    let program = ebpf.program_mut("sk_lookup").context("the object has no program sk_lookup")?;
+    Ok(program.try_into()?)
+}
+
+/// A map by its name in the programs.
+pub(super) fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::maps::Map> {
+    ebpf.map_mut(name).with_context(|| format!("the object has no map {name}"))
+}

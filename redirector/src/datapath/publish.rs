@@ -1,0 +1,118 @@
+//! Fills the maps. Each packet meets one whole route: what is pointed to is written before what points to it.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, ensure};
+use aya::maps::{
+    Array, MapData,
+    lpm_trie::{Key, LpmTrie},
+};
+use redirector_common::{
+    Address, Family,
+    entries::{LOCALS_PER_FAMILY, PortWord, PrefixEntry, PrefixKey, ProxyEntry, RouteEntry, locals_slot},
+};
+
+use super::load::{Datapath, map_mut};
+use crate::routes::Compiled;
+
+impl Datapath {
+    /// Writes the routes into maps that hold none yet.
+    ///
+    /// # Errors
+    ///
+    /// A map is full or the kernel refused. Nothing is steered then, for no interface is captured yet.
+    pub fn publish(&mut self, compiled: &Compiled) -> Result<()> {
+        let mut proxies: Array<&mut MapData, ProxyEntry> = Array::try_from(map_mut(&mut self.ebpf, "PROXIES")?)?;
+        for (slot, proxy) in (0..).zip(&compiled.proxies) {
+            proxies.set(slot, proxy, 0).context("write PROXIES")?;
+        }
+        let mut routes: Array<&mut MapData, RouteEntry> = Array::try_from(map_mut(&mut self.ebpf, "ROUTES")?)?;
+        for (slot, route) in (0..).zip(&compiled.routes) {
+            routes.set(slot, route.entry, 0).context("write ROUTES")?;
+        }
+        for (name, entries) in [("SOURCES", &compiled.sources), ("PREFIXES", &compiled.prefixes)] {
+            let mut map: LpmTrie<&mut MapData, PrefixKey, PrefixEntry> =
+                LpmTrie::try_from(map_mut(&mut self.ebpf, name)?)?;
+            for prefix in entries {
+                let key = Key::new(prefix.bits, prefix.key);
+                map.insert(&key, prefix.entry, 0).with_context(|| format!("write {name}"))?;
+            }
+        }
+        let mut ports: Array<&mut MapData, PortWord> = Array::try_from(map_mut(&mut self.ebpf, "PORTS")?)?;
+        for (index, word) in &compiled.ports {
+            ports.set(*index, word, 0).context("write PORTS")?;
+        }
+        Ok(())
+    }
+
+    /// Writes the addresses of this host. What does not find room costs its packets a socket look-up, no more.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub fn set_locals(&mut self, addresses: &[IpAddr]) -> Result<()> {
+        let addresses: Vec<(Family, Address)> = addresses.iter().map(|address| entry(*address)).collect();
+        let (seed, slots) = layout(&addresses);
+        self.set_locals_seed(seed)?;
+        let mut map: Array<&mut MapData, Address> = Array::try_from(map_mut(&mut self.ebpf, "LOCALS")?)?;
+        ensure!(map.len() as usize == slots.len(), "LOCALS has {} slots", map.len());
+        for (slot, address) in (0..).zip(slots) {
+            map.set(slot, address, 0).context("write LOCALS")?;
+        }
+        Ok(())
+    }
+}
+
+/// How many seeds are tried for one that gives every address a slot of its own.
+const SEEDS: u32 = 256;
+
+/// A seed and the slots it gives, with as few addresses left out as can be.
+fn layout(addresses: &[(Family, Address)]) -> (u32, Vec<Address>) {
+    let mut best = (usize::MAX, 0, Vec::new());
+    for seed in 0..SEEDS {
+        let mut slots = vec![Address::default(); (LOCALS_PER_FAMILY * Family::COUNT) as usize];
+        let mut left_out = 0;
+        for (family, address) in addresses {
+            let slot = &mut slots[locals_slot(*family, address, seed) as usize];
+            if *slot == Address::default() {
+                *slot = *address;
+            } else {
+                left_out += 1;
+            }
+        }
+        if left_out < best.0 {
+            best = (left_out, seed, slots);
+        }
+        if left_out == 0 {
+            break;
+        }
+    }
+    (best.1, best.2)
+}
+
+fn entry(address: IpAddr) -> (Family, Address) {
+    match address {
+        IpAddr::V4(address) => (Family::V4, Address::v4(address.octets())),
+        IpAddr::V6(address) => (Family::V6, Address::v6(address.octets())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_of_a_busy_host_finds_its_slot() {
+        let addresses: Vec<_> = (0..60_u8)
+            .flat_map(|n| [Address::v4([10, 244, n, 1]), Address::v4([10, 0, 0, n])])
+            .map(|address| (Family::V4, address))
+            .chain((0..60_u8).map(|n| {
+                (Family::V6, Address::v6([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n]))
+            }))
+            .collect();
+        let (seed, slots) = layout(&addresses);
+        for (family, address) in &addresses {
+            assert_eq!(slots[locals_slot(*family, address, seed) as usize], *address);
+        }
+    }
+}
