@@ -1,0 +1,120 @@
+//! What can be wrong with one route by itself, whatever it was read from.
+
+use ipnet::IpNet;
+use redirector_common::{Family, Protocol, entries::OnUnavailable};
+
+use super::{PortRange, Route, RouteError, Target, route::family_of};
+
+/// Longest name, in bytes.
+const NAME_BYTES: usize = 63;
+
+impl Route {
+    /// Whether the route is sound by itself; [`Route::canonical`] asks this too.
+    ///
+    /// Errors: a bad name, no ports, a prefix with bits beyond its length or one that can never match, a proxy
+    /// without address or port, nothing but the proxy's own port, an `else` for a target that is always there.
+    pub fn check(&self) -> Result<(), RouteError> {
+        if name(&self.name).is_err() && self.name != self.match_text() {
+            name(&self.name)?;
+        }
+        if self.ports.is_empty() {
+            return Err(RouteError::new("the route names no ports"));
+        }
+        self.destinations.iter().chain(&self.sources).try_for_each(prefix)?;
+        self.check_target()?;
+        self.check_families()
+    }
+
+    /// Whether a UDP route leaves alone the answers to this host's own sockets, which arrive at `local_ports`
+    /// as new datagrams do.
+    pub(super) fn check_answers(&self, local_ports: PortRange) -> Result<(), RouteError> {
+        let any = |family| self.is_in(family) && self.destinations_in(family).any(|to| to.prefix_len() == 0);
+        let caught = self.ports.iter().find(|ports| ports.overlaps(local_ports));
+        match caught {
+            Some(ports)
+                if self.protocol == Protocol::Udp
+                    && self.target != Target::Pass
+                    && (any(Family::V4) || any(Family::V6)) =>
+            {
+                Err(RouteError::new(format!(
+                    "udp ports {ports} overlap those of this host's own sockets (ip_local_port_range, {local_ports}) \
+                     and would catch their answers: give the route a destination prefix"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_target(&self) -> Result<(), RouteError> {
+        let Target::Proxy(proxy) = &self.target else {
+            return match self.on_unavailable {
+                OnUnavailable::Pass => Ok(()),
+                _ => Err(RouteError::new(format!("`{}` is always available: leave `else` out", self.target))),
+            };
+        };
+        if proxy.v4.is_none() && proxy.v6.is_none() {
+            return Err(RouteError::new("the proxy has no address"));
+        }
+        if proxy.v4.is_some_and(|v4| v4.is_unspecified()) || proxy.v6.is_some_and(|v6| v6.is_unspecified()) {
+            return Err(RouteError::new(
+                "a proxy that listens at every address is found by any of them: write proxy:PORT",
+            ));
+        }
+        let port = proxy.port;
+        if port == 0 {
+            return Err(RouteError::new("the proxy has no port: ports are 1 to 65535"));
+        }
+        if self.ports.iter().all(|range| range.without(Some(port)).next().is_none()) {
+            return Err(RouteError::new(format!(
+                "{port} is the proxy's own port: connections to the proxy itself would be led back to it"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Every prefix takes part: one whose family the rest of the route excludes is a mistake.
+    fn check_families(&self) -> Result<(), RouteError> {
+        for prefix in self.destinations.iter().chain(&self.sources) {
+            let family = family_of(prefix);
+            let (word, other) = match family {
+                Family::V4 => ("IPv4", "IPv6"),
+                Family::V6 => ("IPv6", "IPv4"),
+            };
+            let because = if !self.target.takes(family) {
+                format!("the proxy has no {word} address")
+            } else if self.destinations_in(family).next().is_none() {
+                format!("every destination is {other}")
+            } else if self.sources_in(family).next().is_none() {
+                format!("every source is {other}")
+            } else {
+                continue;
+            };
+            return Err(RouteError::new(format!("{prefix} can never match: {because}")));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a prefix has no bits beyond its length.
+pub(super) fn prefix(prefix: &IpNet) -> Result<(), RouteError> {
+    match prefix.trunc() {
+        whole if whole == *prefix => Ok(()),
+        whole => Err(RouteError::new(format!("{prefix} has bits beyond its length: write {whole}"))),
+    }
+}
+
+/// Whether a name can be given to a route.
+pub(super) fn name(name: &str) -> Result<(), RouteError> {
+    let wrong = if !name.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        "begins with a letter"
+    } else if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.') {
+        "has only letters, digits, `-` and `.`"
+    } else if name.len() > NAME_BYTES {
+        "has at most 63 characters"
+    } else if matches!(name, "tcp" | "udp") {
+        return Err(RouteError::new(format!("`{name}` is a protocol, not a name: write {name}/")));
+    } else {
+        return Ok(());
+    };
+    Err(RouteError::new(format!("`{name}` is not a name: a name {wrong}")))
+}

@@ -1,0 +1,151 @@
+//! From sets of routes to the entries of the maps.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use redirector_common::{
+    Address,
+    entries::{PortWord, PrefixEntry, PrefixKey, ProxyEntry, RouteEntry, RouteKind},
+};
+
+use super::{Limits, Origin, ProxyAddress, Refusal, Route, Target, ports::Ports};
+
+/// The routes that each origin gives.
+pub type RouteSets = BTreeMap<Origin, Vec<Route>>;
+
+/// What stands in the maps for some sets of routes. The same sets give the same entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compiled {
+    /// `PORTS`: the words that are not zero, by ascending index.
+    pub ports: Vec<(u32, PortWord)>,
+    /// `PREFIXES`, by ascending key and then length.
+    pub prefixes: Vec<Prefix>,
+    /// `SOURCES`, by ascending key and then length.
+    pub sources: Vec<Prefix>,
+    /// `ROUTES`, by slot: every route in the order of the sets, also one that another overrides everywhere.
+    pub routes: Vec<RouteSlot>,
+    /// `PROXIES`, by slot: each once, however many routes lead to it.
+    pub proxies: Vec<ProxyEntry>,
+}
+
+/// An entry of `PREFIXES` or `SOURCES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Prefix {
+    /// Bits of the key that a packet must match, scope and address together.
+    pub bits: u32,
+    /// Scope and address.
+    pub key: PrefixKey,
+    /// What is decided there.
+    pub entry: PrefixEntry,
+}
+
+/// A slot of `ROUTES`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteSlot {
+    /// Who gave the route.
+    pub origin: Origin,
+    /// Its name, unique within the origin.
+    pub name: String,
+    /// The entry.
+    pub entry: RouteEntry,
+}
+
+/// The entries of the maps for the routes of all origins.
+///
+/// Errors: every route that is wrong by itself or has the name of another; or else every tie, and what there
+/// is no room for.
+pub fn compile(sets: &RouteSets, limits: &Limits) -> Result<Compiled, Vec<Refusal>> {
+    let routes: Vec<(Origin, &Route)> =
+        sets.iter().flat_map(|(origin, routes)| routes.iter().map(|route| (*origin, route))).collect();
+    let mut refusals = refuse(&routes, limits);
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+
+    let (slots, proxies) = slots(&routes);
+    let mut ports = Ports::new(&routes, limits);
+    let result = ports.fill();
+    refusals.extend(ports.nodes.ties.into_values().map(Refusal::Tie));
+    refusals.extend(result.err());
+    refusals.extend(Refusal::limit("proxies", proxies.len(), limits.proxies));
+    refusals.extend(Refusal::limit("prefixes", ports.prefixes.len(), limits.prefixes));
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    Ok(Compiled {
+        ports: ports.words,
+        prefixes: ports.prefixes,
+        sources: ports.nodes.tables.entries,
+        routes: slots,
+        proxies,
+    })
+}
+
+/// What can be told of the routes before any is compiled.
+fn refuse(routes: &[(Origin, &Route)], limits: &Limits) -> Vec<Refusal> {
+    /// Slots that a word of `PORTS` has room for.
+    const SLOTS: u32 = 1 << 28;
+    let mut names = HashSet::with_capacity(routes.len());
+    let mut refusals = Vec::from_iter(Refusal::limit("routes", routes.len(), limits.routes.min(SLOTS)));
+    for &(origin, route) in routes {
+        let name = || route.name.clone();
+        if let Err(error) = route.check().and_then(|()| route.check_answers(limits.local_ports)) {
+            refusals.push(Refusal::Route { origin, name: name(), error });
+        }
+        if !names.insert((origin, &route.name)) {
+            refusals.push(Refusal::SameName { origin, name: name() });
+        }
+    }
+    refusals
+}
+
+/// The entries of `ROUTES`, and those of `PROXIES` to which they lead.
+fn slots(routes: &[(Origin, &Route)]) -> (Vec<RouteSlot>, Vec<ProxyEntry>) {
+    let mut proxies = Vec::new();
+    let mut proxy_slots = BTreeMap::new();
+    let slots = routes.iter().map(|&(origin, route)| {
+        let (kind, target) = match &route.target {
+            Target::Pass => (RouteKind::Pass, 0),
+            Target::Drop => (RouteKind::Drop, 0),
+            Target::Proxy(proxy) => {
+                let slot = *proxy_slots.entry(proxy).or_insert_with(|| {
+                    proxies.push(proxy_entry(proxy));
+                    proxies.len() as u32 - 1
+                });
+                (RouteKind::Proxy, slot)
+            }
+        };
+        let on_unavailable = route.on_unavailable as u8;
+        let entry = RouteEntry { kind: kind as u8, on_unavailable, pad: 0, target };
+        RouteSlot { origin, name: route.name.clone(), entry }
+    });
+    (slots.collect(), proxies)
+}
+
+fn proxy_entry(proxy: &ProxyAddress) -> ProxyEntry {
+    let address = |address: Option<IpAddr>| address.map(wire_order).unwrap_or_default();
+    ProxyEntry {
+        v4: address(proxy.v4.map(IpAddr::V4)),
+        v6: address(proxy.v6.map(IpAddr::V6)),
+        port: proxy.port,
+        pad: 0,
+    }
+}
+
+impl Prefix {
+    /// The entry of a prefix within a scope.
+    pub(super) fn new(scope: u32, prefix: &IpNet, entry: PrefixEntry) -> Self {
+        let bits = PrefixKey::SCOPE_BITS + u32::from(prefix.prefix_len());
+        Self { bits, key: PrefixKey::new(scope, wire_order(prefix.addr())), entry }
+    }
+}
+
+fn wire_order(address: IpAddr) -> Address {
+    match address {
+        IpAddr::V4(v4) => Address::v4(v4.octets()),
+        IpAddr::V6(v6) => Address::v6(v6.octets()),
+    }
+}

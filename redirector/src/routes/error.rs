@@ -1,0 +1,60 @@
+//! What is wrong with one route.
+
+use std::fmt;
+
+use super::GRAMMAR;
+
+/// What is wrong with one route, and where in its text, if it was one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteError {
+    message: String,
+    place: Option<Place>,
+}
+
+/// A part of a text, by which a person finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    text: String,
+    /// Characters before the part.
+    before: usize,
+    /// Characters in the part, at least one.
+    width: usize,
+}
+
+impl RouteError {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), place: None }
+    }
+
+    /// The same error, about a part of the text. `part` is a slice of `text`. An error that already has its
+    /// place keeps it.
+    pub(super) fn at(mut self, text: &str, part: &str) -> Self {
+        let start = part.as_ptr().addr() - text.as_ptr().addr();
+        self.place.get_or_insert_with(|| Place {
+            text: text.to_owned(),
+            before: text[..start].chars().count(),
+            width: part.chars().count().max(1),
+        });
+        self
+    }
+
+    /// What is wrong, on one line and without the text.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Column of the first character that is wrong, from 1, where the route was a text.
+    pub fn column(&self) -> Option<usize> {
+        self.place.as_ref().map(|place| place.before + 1)
+    }
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        let Some(Place { text, before, width }) = &self.place else { return Ok(()) };
+        write!(f, "\n  {text}\n  {:before$}{:^<width$}\n  a route is {GRAMMAR}", "", "")
+    }
+}
+
+impl std::error::Error for RouteError {}

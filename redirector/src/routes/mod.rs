@@ -1,0 +1,32 @@
+//! Routes: what they are, how they are written, which one wins, and the map entries that say so.
+//!
+//! A [`Route`] is a name, a match and a target. An [`Origin`] gives a whole set of them. [`compile`] turns
+//! the sets of all origins into the entries of the maps, or refuses them with every reason that it finds.
+//! Nothing here reads or writes anything outside of its arguments.
+//!
+//! **Which route wins.** A route expands to *atoms*: one family, protocol, destination prefix, source prefix
+//! and port range each. Of the atoms that match a packet the one with the longer destination prefix decides,
+//! then the longer source prefix, then the narrower port range, then the earlier origin.
+
+mod check;
+mod compile;
+mod display;
+mod error;
+mod nodes;
+mod origin;
+mod parse;
+mod parts;
+mod ports;
+mod refusal;
+mod route;
+mod spaces;
+#[cfg(test)]
+mod tests;
+
+pub use compile::{Compiled, Prefix, RouteSets, RouteSlot, compile};
+pub use error::RouteError;
+pub use origin::{Origin, PROTECT, Protected, built_in};
+pub use parse::GRAMMAR;
+pub use parts::prefix;
+pub use refusal::{Limits, Refusal, Tie};
+pub use route::{PortRange, ProxyAddress, Route, Target};
