@@ -11,7 +11,9 @@ const NAME_BYTES: usize = 63;
 impl Route {
     /// Whether the route is sound by itself; [`Route::canonical`] asks this too.
     ///
-    /// Errors: a bad name, no ports, a prefix with bits beyond its length or one that can never match, a proxy
+    /// # Errors
+    ///
+    /// A bad name, no ports, a prefix with bits beyond its length or one that can never match, a proxy
     /// without address or port, nothing but the proxy's own port, an `else` for a target that is always there.
     pub fn check(&self) -> Result<(), RouteError> {
         if name(&self.name).is_err() && self.name != self.match_text() {
@@ -25,9 +27,13 @@ impl Route {
         self.check_families()
     }
 
-    /// Whether a UDP route leaves alone the answers to this host's own sockets, which arrive at `local_ports`
-    /// as new datagrams do.
-    pub(super) fn check_answers(&self, local_ports: PortRange) -> Result<(), RouteError> {
+    /// Whether a UDP route leaves alone the answers to this host's own sockets. They arrive, just as new
+    /// datagrams do, at `local_ports`: the sysctl `net.ipv4.ip_local_port_range`.
+    ///
+    /// # Errors
+    ///
+    /// It would catch them.
+    pub fn check_answers(&self, local_ports: PortRange) -> Result<(), RouteError> {
         let any = |family| self.is_in(family) && self.destinations_in(family).any(|to| to.prefix_len() == 0);
         let caught = self.ports.iter().find(|ports| ports.overlaps(local_ports));
         match caught {

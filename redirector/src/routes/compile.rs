@@ -13,9 +13,6 @@ use redirector_common::{
 
 use super::{Limits, Origin, ProxyAddress, Refusal, Route, Target, ports::Ports};
 
-/// The routes that each origin gives.
-pub type RouteSets = BTreeMap<Origin, Vec<Route>>;
-
 /// What stands in the maps for some sets of routes. The same sets give the same entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
@@ -53,10 +50,15 @@ pub struct RouteSlot {
     pub entry: RouteEntry,
 }
 
+/// The routes that each origin gives.
+pub type RouteSets = BTreeMap<Origin, Vec<Route>>;
+
 /// The entries of the maps for the routes of all origins.
 ///
-/// Errors: every route that is wrong by itself or has the name of another; or else every tie, and what there
-/// is no room for.
+/// # Errors
+///
+/// Every route that is wrong by itself or has the name of another; or else every tie, and what there is no
+/// room for.
 pub fn compile(sets: &RouteSets, limits: &Limits) -> Result<Compiled, Vec<Refusal>> {
     let routes: Vec<(Origin, &Route)> =
         sets.iter().flat_map(|(origin, routes)| routes.iter().map(|route| (*origin, route))).collect();
@@ -92,7 +94,7 @@ fn refuse(routes: &[(Origin, &Route)], limits: &Limits) -> Vec<Refusal> {
     let mut refusals = Vec::from_iter(Refusal::limit("routes", routes.len(), limits.routes.min(SLOTS)));
     for &(origin, route) in routes {
         let name = || route.name.clone();
-        if let Err(error) = route.check().and_then(|()| route.check_answers(limits.local_ports)) {
+        if let Err(error) = route.check() {
             refusals.push(Refusal::Route { origin, name: name(), error });
         }
         if !names.insert((origin, &route.name)) {

@@ -35,7 +35,9 @@ pub(super) fn destination(text: &str) -> Result<IpNet, RouteError> {
 
 /// Reads an address or a prefix: `10.0.0.0/8`, `fd00::1`.
 ///
-/// Errors: neither, or a prefix that has bits beyond its length.
+/// # Errors
+///
+/// Neither, or a prefix that has bits beyond its length.
 pub fn prefix(text: &str) -> Result<IpNet, RouteError> {
     let prefix = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address),

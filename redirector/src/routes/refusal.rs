@@ -2,21 +2,19 @@
 
 use std::fmt;
 
-use super::{Origin, PortRange, RouteError};
+use super::{Origin, RouteError};
 
-/// What a set of routes has to keep to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the maps have room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Entries of `ROUTES`.
+    /// Routes, of all origins together.
     pub routes: u32,
-    /// Entries of `PREFIXES`.
+    /// Destination prefixes, after ports and prefixes were multiplied out.
     pub prefixes: u32,
-    /// Entries of `SOURCES`.
+    /// Source prefixes, of all source tables together.
     pub sources: u32,
-    /// Entries of `PROXIES`.
+    /// Proxies.
     pub proxies: u32,
-    /// Ports that the kernel gives to this host's own sockets: sysctl `net.ipv4.ip_local_port_range`.
-    pub local_ports: PortRange,
 }
 
 /// One reason to refuse a set of routes.
@@ -90,13 +88,7 @@ impl Budget {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            routes: 131_072,
-            prefixes: 262_144,
-            sources: 65_536,
-            proxies: 256,
-            local_ports: PortRange::new(32_768, 60_999).expect("the kernel's default is a range"),
-        }
+        Self { routes: 131_072, prefixes: 262_144, sources: 65_536, proxies: 256 }
     }
 }
 

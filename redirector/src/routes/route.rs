@@ -61,7 +61,9 @@ impl Route {
     /// The route in the form that its text has: each list sorted and without repetition, and a name where it
     /// is empty. Every route enters by here, whatever it is read from.
     ///
-    /// Errors: whatever can be wrong with one route by itself.
+    /// # Errors
+    ///
+    /// Whatever can be wrong with one route by itself: see [`Route::check`].
     pub fn canonical(mut self) -> Result<Self, RouteError> {
         self.ports.sort_unstable();
         self.ports.dedup();
@@ -132,7 +134,9 @@ impl ProxyAddress {
 impl PortRange {
     /// The range from the first to the last port.
     ///
-    /// Errors: port 0, or a last port before the first.
+    /// # Errors
+    ///
+    /// Port 0, or a last port before the first.
     pub fn new(first: u16, last: u16) -> Result<Self, RouteError> {
         if first == 0 {
             return Err(RouteError::new(
