@@ -77,6 +77,15 @@ impl Address {
         self.0
     }
 
+    /// The bytes in wire order; for IPv4 all but the first four are zero.
+    pub fn octets(&self) -> [u8; 16] {
+        let mut octets = [0; 16];
+        for (bytes, word) in octets.chunks_exact_mut(4).zip(self.0) {
+            bytes.copy_from_slice(&word.to_ne_bytes());
+        }
+        octets
+    }
+
     /// Whether a packet with this address on the wire, as source or destination, is never redirected.
     ///
     /// IPv4: "this network", loopback, link-local, multicast, class E and the limited broadcast. IPv6:

@@ -3,15 +3,20 @@
 mod capture;
 mod report;
 
-use anyhow::Context as _;
-use redirector_common::Protocol;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
+
+use anyhow::{Context as _, anyhow};
+use redirector_common::{Family, Protocol, entries::ProxyEntry};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    datapath::{AttachMode, Datapath, Limits, Marking},
+    datapath::{AttachMode, Datapath, Marking},
     failure::{Exit, Failure},
     host::{self, Lock, PolicyRouting, PolicyRoutingSettings, Watch},
-    routes::{self, Compiled, Origin, Route, Target},
+    routes::{self, Compiled, Limits, Origin, PROTECT, Route, Target},
 };
 use capture::Captures;
 
@@ -75,21 +80,16 @@ pub async fn run(settings: RunSettings) -> Result<(), Failure> {
 /// Everything but what steers: programs, maps, listeners, rules.
 fn begin(lock: Lock, compiled: &Compiled) -> Result<Agent, Failure> {
     let routing = PolicyRoutingSettings::default();
-    let mut datapath = Datapath::load(Limits::default(), Marking { mark: routing.mark })?;
+    let mut datapath = Datapath::load(&Limits::default(), Marking { mark: routing.mark })?;
     datapath.publish(compiled)?;
     datapath.set_locals(&host::addresses()?)?;
     for (slot, proxy) in (0..).zip(&compiled.proxies) {
-        for (family, address) in routes::listener_addresses(proxy) {
+        for (family, address) in listener_addresses(proxy) {
             let listening = datapath.learn(slot, Protocol::Tcp, family)?;
             report::proxy(address, listening);
         }
     }
-    let routing = PolicyRouting::install(routing).map_err(|error| match Failure::from(error) {
-        failure if failure.exit == Exit::No => {
-            failure.hint("priorities 98 to 100 and table 8200 must be free")
-        }
-        failure => failure,
-    })?;
+    let routing = PolicyRouting::install(routing)?;
     Ok(Agent { datapath, _routing: routing, _lock: lock })
 }
 
@@ -97,16 +97,44 @@ fn begin(lock: Lock, compiled: &Compiled) -> Result<Agent, Failure> {
 fn compile(routes: Vec<Route>) -> Result<Compiled, Failure> {
     let addresses = host::addresses()?;
     for route in &routes {
-        let Target::Proxy(proxy) = &route.target else { continue };
-        for address in proxy.addresses() {
-            if !address.ip().is_loopback() && !addresses.contains(&address.ip()) {
-                let error = anyhow::anyhow!("route {}: proxy {address} is not an address of this host", route.name);
-                let here: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-                return Err(Failure::new(Exit::Invalid, error).hint(format!("addresses here: {}", here.join(", "))));
-            }
+        check_target(route, &addresses)?;
+    }
+    let protect: Vec<_> = PROTECT.iter().filter_map(|text| text.parse().ok()).collect();
+    let built_in = routes::built_in(&protect, &routes);
+    let sets = BTreeMap::from([(Origin::CommandLine, routes), (Origin::BuiltIn, built_in)]);
+    routes::compile(&sets, &Limits::default()).map_err(|refusals| {
+        let lines: Vec<_> = refusals.iter().map(ToString::to_string).collect();
+        Failure::new(Exit::Invalid, anyhow!(lines.join("\n")))
+    })
+}
+
+/// Refuses what the host cannot do for a route.
+fn check_target(route: &Route, addresses: &[IpAddr]) -> Result<(), Failure> {
+    if route.protocol == Protocol::Udp {
+        let error = anyhow!("route {}: udp cannot be redirected yet", route.name);
+        return Err(Failure::new(Exit::Invalid, error).hint("routes of tcp can"));
+    }
+    let Target::Proxy(proxy) = &route.target else { return Ok(()) };
+    for address in proxy.v4.map(IpAddr::V4).into_iter().chain(proxy.v6.map(IpAddr::V6)) {
+        if !address.is_loopback() && !addresses.contains(&address) {
+            let error = anyhow!("route {}: the proxy's address {address} is not of this host", route.name);
+            let here: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            return Err(
+                Failure::new(Exit::Invalid, error).hint(format!("addresses here: {}", here.join(", ")))
+            );
         }
     }
-    let built_in = routes::built_in(&routes);
-    routes::compile(&[(Origin::CommandLine, routes), (Origin::BuiltIn, built_in)], &Limits::default())
-        .map_err(|error| Failure::new(Exit::Invalid, error))
+    Ok(())
+}
+
+/// Where a proxy's listeners are looked for.
+fn listener_addresses(proxy: &ProxyEntry) -> impl Iterator<Item = (Family, SocketAddr)> {
+    let [a, b, c, d, ..] = proxy.v4.octets();
+    let v4 = (Family::V4, IpAddr::from([a, b, c, d]));
+    let v6 = (Family::V6, IpAddr::from(proxy.v6.octets()));
+    let port = proxy.port;
+    [v4, v6]
+        .into_iter()
+        .filter(|(_, address)| !address.is_unspecified())
+        .map(move |(family, address)| (family, SocketAddr::new(address, port)))
 }

@@ -10,4 +10,4 @@ mod transparent;
 pub use attach::{AttachMode, Hook};
 pub use counters::{Counters, RouteTotals};
 pub use listeners::Listening;
-pub use load::{Datapath, Limits, Marking, VerifierRefusal};
+pub use load::{Datapath, Marking, VerifierRefusal};

@@ -105,6 +105,7 @@ fn parse_routes(texts: &[String]) -> Result<Vec<Route>, Failure> {
     if errors.is_empty() {
         Ok(routes)
     } else {
-        Err(Failure::new(Exit::Invalid, anyhow::anyhow!(errors.join("\n"))).hint("see `redirector run --help`"))
+        Err(Failure::new(Exit::Invalid, anyhow::anyhow!(errors.join("\n")))
+            .hint("see `redirector run --help`"))
     }
 }

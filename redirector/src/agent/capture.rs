@@ -43,8 +43,11 @@ impl Captures {
                     eprintln!("warning: no interface matches {pattern} yet");
                 }
                 None => {
-                    return Err(Failure::new(Exit::NotFound, anyhow!("attach tc_ingress to {pattern}: no such interface"))
-                        .hint(format!("interfaces here: {}", list(interfaces))));
+                    return Err(Failure::new(
+                        Exit::NotFound,
+                        anyhow!("attach tc_ingress to {pattern}: no such interface"),
+                    )
+                    .hint(format!("interfaces here: {}", list(interfaces))));
                 }
                 Some(Interface { name, unsupported: Some(why), .. }) if !is_glob => {
                     return Err(Failure::new(Exit::Invalid, anyhow!("attach tc_ingress to {name}: {why}"))
@@ -82,7 +85,10 @@ impl Captures {
 }
 
 fn list(interfaces: &[Interface]) -> String {
-    let names: Vec<_> =
-        interfaces.iter().filter(|interface| interface.unsupported.is_none()).map(|interface| &*interface.name).collect();
+    let names: Vec<_> = interfaces
+        .iter()
+        .filter(|interface| interface.unsupported.is_none())
+        .map(|interface| &*interface.name)
+        .collect();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use redirector_common::Reason;
+use redirector_common::{Reason, entries::RouteKind};
 
 use crate::{
     datapath::{Datapath, Hook, Listening},
@@ -35,7 +35,9 @@ pub fn proxy(address: SocketAddr, listening: Listening) {
 
 fn what(reason: Reason) -> &'static str {
     match reason {
-        Reason::NotTransparent => "listening, not transparent: takes only connections to this host's own addresses",
+        Reason::NotTransparent => {
+            "listening, not transparent: takes only connections to this host's own addresses"
+        }
         Reason::MptcpListener => "listening by MPTCP, which the kernel cannot steer to: takes no connection",
         Reason::DeviceBound => "listening, but bound to a device: takes no connection",
         _ => "not listening yet: new connections get their route's `else` until it does",
@@ -56,7 +58,11 @@ fn hint(reason: Reason) -> Option<&'static str> {
 /// The line after which traffic is steered.
 pub fn ready(datapath: &Datapath, compiled: &Compiled) {
     let routes = compiled.routes.iter().filter(|route| route.origin != Origin::BuiltIn).count();
-    eprintln!("ready: {} captured, {}", count(datapath.captured().count(), "interface"), count(routes, "route"));
+    eprintln!(
+        "ready: {} captured, {}",
+        count(datapath.captured().count(), "interface"),
+        count(routes, "route")
+    );
 }
 
 /// What happened in all.
@@ -67,7 +73,11 @@ pub fn summary(datapath: &mut Datapath, compiled: &Compiled) -> Result<()> {
         if route.origin == Origin::BuiltIn && totals.connections == 0 {
             continue;
         }
-        let lost = if route.is_proxy() { totals.connections.saturating_sub(totals.taken) } else { 0 };
+        let lost = if route.entry.kind == RouteKind::Proxy as u8 {
+            totals.connections.saturating_sub(totals.taken)
+        } else {
+            0
+        };
         println!("{:<32} {:>12} {:>12} {:>12}", route.name, totals.connections, totals.unavailable, lost);
     }
     println!();

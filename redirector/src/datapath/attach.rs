@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use aya::{
     maps::{HashMap, MapData},
     programs::{
-        LinkOrder, ProgramError, TcAttachType,
+        LinkOrder, ProgramError, TcAttachType, TcHandle,
         links::Link,
         tc::{NlOptions, SchedClassifierLink, TcAttachOptions},
     },
@@ -81,9 +81,13 @@ impl Datapath {
                 attached => attached,
             },
         };
-        let attachment = attachment.with_context(|| format!("attach tc_ingress to {name}")).inspect_err(|_| {
-            let _ = self.set_captured(interface.index, false);
-        })?;
+        let mut attachment =
+            attachment.with_context(|| format!("attach tc_ingress to {name}")).inspect_err(|_| {
+                let _ = self.set_captured(interface.index, false);
+            })?;
+        // Ours is in front by now: what an agent that was killed left behind it goes, and with it its qdisc.
+        let priority = attachment.link.priority().ok();
+        attachment.made_qdisc |= qdisc::remove_our_filters(interface.index, priority)?;
         let hook = attachment.hook;
         self.interfaces.insert(interface.index, attachment);
         Ok(hook)
@@ -131,26 +135,26 @@ impl Datapath {
 
     fn attach_clsact(&mut self, interface: &Interface) -> Result<Attachment> {
         let made_qdisc = qdisc::add_clsact(interface.index)?;
-        // Priority and handle 0: the kernel picks free ones, before the filters that are there.
-        let program = self.tc_ingress()?;
-        let options = TcAttachOptions::Netlink(NlOptions::default());
-        let link = program
-            .attach_with_options(&interface.name, TcAttachType::Ingress, options)
-            .map_err(anyhow::Error::from)
-            .and_then(|link| Ok(program.take_link(link)?));
-        match link {
-            Ok(link) => Ok(Attachment { link, hook: Hook::Clsact, made_qdisc }),
-            Err(error) => {
-                if made_qdisc {
-                    qdisc::remove_unused_clsact(interface.index)?;
-                }
-                Err(error)
+        self.attach_filter(&interface.name, made_qdisc).inspect_err(|_| {
+            if made_qdisc {
+                let _ = qdisc::remove_unused_clsact(interface.index);
             }
-        }
+        })
+    }
+
+    fn attach_filter(&mut self, name: &str, made_qdisc: bool) -> Result<Attachment> {
+        // Priority 0: the kernel picks a free one, before the filters that are there.
+        let handle = TcHandle::new(qdisc::HANDLE.major, qdisc::HANDLE.minor);
+        let options = NlOptions { handle, ..NlOptions::default() };
+        let program = self.tc_ingress()?;
+        let link =
+            program.attach_with_options(name, TcAttachType::Ingress, TcAttachOptions::Netlink(options))?;
+        Ok(Attachment { link: program.take_link(link)?, hook: Hook::Clsact, made_qdisc })
     }
 
     fn set_captured(&mut self, ifindex: u32, captured: bool) -> Result<()> {
-        let mut map: HashMap<&mut MapData, u32, u8> = HashMap::try_from(map_mut(&mut self.ebpf, "CAPTURED")?)?;
+        let mut map: HashMap<&mut MapData, u32, u8> =
+            HashMap::try_from(map_mut(&mut self.ebpf, "CAPTURED")?)?;
         if captured {
             map.insert(ifindex, 1, 0).context("write CAPTURED")
         } else {

@@ -8,32 +8,16 @@ use aya::{
     maps::{Array, MapData},
     programs::{ProgramError, SchedClassifier, SkLookup, sk_lookup::SkLookupLink},
 };
-use redirector_common::entries::{LAYOUT_VERSION, LISTENERS_PER_PROXY, Settings};
+use redirector_common::{
+    Address,
+    entries::{LAYOUT_VERSION, LISTENERS_PER_PROXY, Settings},
+};
 
 use super::{attach::Attachment, transparent};
-use crate::sys;
+use crate::{routes::Limits, sys};
 
 /// The programs, built with this agent.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirector"));
-
-/// How much the maps can hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Routes, of all origins together.
-    pub routes: u32,
-    /// Destination prefixes, after ports and prefixes were multiplied out.
-    pub prefixes: u32,
-    /// Source prefixes, of all source tables together.
-    pub sources: u32,
-    /// Proxies.
-    pub proxies: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { routes: 131_072, prefixes: 262_144, sources: 65_536, proxies: 256 }
-    }
-}
 
 /// The mark on packets that are to be delivered on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +29,11 @@ pub struct Marking {
 /// The programs in the kernel, with their maps and links. Dropping it detaches everything.
 pub struct Datapath {
     pub(super) ebpf: Ebpf,
-    pub(super) limits: Limits,
-    /// Holds the program at sk_lookup. Before the interfaces, so that it goes last.
+    /// By ifindex.
     pub(super) interfaces: BTreeMap<u32, Attachment>,
     pub(super) sk_lookup: Option<SkLookupLink>,
+    /// What stands in `LOCALS`.
+    pub(super) locals: Vec<Address>,
     settings: Settings,
 }
 
@@ -58,7 +43,7 @@ impl Datapath {
     /// # Errors
     ///
     /// The kernel refused, for lack of privilege or of a feature.
-    pub fn load(limits: Limits, marking: Marking) -> Result<Self> {
+    pub fn load(limits: &Limits, marking: Marking) -> Result<Self> {
         let transparent = transparent::flag().context("find the IP_TRANSPARENT flag of a socket")?;
         let mut ebpf = EbpfLoader::new()
             .override_global("TRANSPARENT_BYTE", &transparent.byte, true)
@@ -84,14 +69,9 @@ impl Datapath {
             netns_cookie: sys::netns_cookie().context("ask for the network namespace's cookie")?,
         };
         let mut datapath =
-            Self { ebpf, limits, interfaces: BTreeMap::new(), sk_lookup: None, settings };
+            Self { ebpf, interfaces: BTreeMap::new(), sk_lookup: None, locals: Vec::new(), settings };
         datapath.write_settings()?;
         Ok(datapath)
-    }
-
-    /// What the maps can hold.
-    pub fn limits(&self) -> Limits {
-        self.limits
     }
 
     /// Verified instructions of each program, as the kernel counts them.
@@ -115,6 +95,10 @@ impl Datapath {
         self.write_settings()
     }
 
+    pub(super) fn locals_seed(&self) -> u32 {
+        self.settings.locals_seed
+    }
+
     fn write_settings(&mut self) -> Result<()> {
         let mut map: Array<&mut MapData, Settings> = Array::try_from(map_mut(&mut self.ebpf, "REDIRECTOR")?)?;
         map.set(0, self.settings, 0).context("write the settings")
@@ -136,6 +120,14 @@ impl Datapath {
     /// The maps and programs as aya sees them, for tests and benchmarks.
     pub fn ebpf(&mut self) -> &mut Ebpf {
         &mut self.ebpf
+    }
+}
+
+impl Drop for Datapath {
+    fn drop(&mut self) {
+        if let Err(error) = self.detach() {
+            tracing::error!("detach the programs: {error:#}");
+        }
     }
 }
 

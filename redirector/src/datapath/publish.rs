@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use aya::maps::{
     Array, MapData,
     lpm_trie::{Key, LpmTrie},
@@ -22,11 +22,13 @@ impl Datapath {
     ///
     /// A map is full or the kernel refused. Nothing is steered then, for no interface is captured yet.
     pub fn publish(&mut self, compiled: &Compiled) -> Result<()> {
-        let mut proxies: Array<&mut MapData, ProxyEntry> = Array::try_from(map_mut(&mut self.ebpf, "PROXIES")?)?;
+        let mut proxies: Array<&mut MapData, ProxyEntry> =
+            Array::try_from(map_mut(&mut self.ebpf, "PROXIES")?)?;
         for (slot, proxy) in (0..).zip(&compiled.proxies) {
             proxies.set(slot, proxy, 0).context("write PROXIES")?;
         }
-        let mut routes: Array<&mut MapData, RouteEntry> = Array::try_from(map_mut(&mut self.ebpf, "ROUTES")?)?;
+        let mut routes: Array<&mut MapData, RouteEntry> =
+            Array::try_from(map_mut(&mut self.ebpf, "ROUTES")?)?;
         for (slot, route) in (0..).zip(&compiled.routes) {
             routes.set(slot, route.entry, 0).context("write ROUTES")?;
         }
@@ -45,20 +47,25 @@ impl Datapath {
         Ok(())
     }
 
-    /// Writes the addresses of this host. What does not find room costs its packets a socket look-up, no more.
+    /// Writes the addresses of this host. What does not find room costs its packets a socket look-up, and a
+    /// listener there must be transparent.
     ///
     /// # Errors
     ///
     /// The kernel refused.
     pub fn set_locals(&mut self, addresses: &[IpAddr]) -> Result<()> {
         let addresses: Vec<(Family, Address)> = addresses.iter().map(|address| entry(*address)).collect();
-        let (seed, slots) = layout(&addresses);
+        let (seed, slots) = layout(self.locals_seed(), &addresses);
+        let same_seed = seed == self.locals_seed();
         self.set_locals_seed(seed)?;
+        let old = std::mem::take(&mut self.locals);
         let mut map: Array<&mut MapData, Address> = Array::try_from(map_mut(&mut self.ebpf, "LOCALS")?)?;
-        ensure!(map.len() as usize == slots.len(), "LOCALS has {} slots", map.len());
-        for (slot, address) in (0..).zip(slots) {
-            map.set(slot, address, 0).context("write LOCALS")?;
+        for (slot, address) in slots.iter().enumerate() {
+            if !same_seed || old.get(slot) != Some(address) {
+                map.set(slot as u32, address, 0).context("write LOCALS")?;
+            }
         }
+        self.locals = slots;
         Ok(())
     }
 }
@@ -66,10 +73,11 @@ impl Datapath {
 /// How many seeds are tried for one that gives every address a slot of its own.
 const SEEDS: u32 = 256;
 
-/// A seed and the slots it gives, with as few addresses left out as can be.
-fn layout(addresses: &[(Family, Address)]) -> (u32, Vec<Address>) {
+/// A seed and the slots it gives, with as few addresses left out as can be. The seed in use is tried first: while
+/// another takes its place, addresses are missed.
+fn layout(in_use: u32, addresses: &[(Family, Address)]) -> (u32, Vec<Address>) {
     let mut best = (usize::MAX, 0, Vec::new());
-    for seed in 0..SEEDS {
+    for seed in [in_use].into_iter().chain(0..SEEDS) {
         let mut slots = vec![Address::default(); (LOCALS_PER_FAMILY * Family::COUNT) as usize];
         let mut left_out = 0;
         for (family, address) in addresses {
@@ -106,11 +114,12 @@ mod tests {
         let addresses: Vec<_> = (0..60_u8)
             .flat_map(|n| [Address::v4([10, 244, n, 1]), Address::v4([10, 0, 0, n])])
             .map(|address| (Family::V4, address))
-            .chain((0..60_u8).map(|n| {
-                (Family::V6, Address::v6([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n]))
-            }))
+            .chain(
+                (0..60_u8)
+                    .map(|n| (Family::V6, Address::v6([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n]))),
+            )
             .collect();
-        let (seed, slots) = layout(&addresses);
+        let (seed, slots) = layout(0, &addresses);
         for (family, address) in &addresses {
             assert_eq!(slots[locals_slot(*family, address, seed) as usize], *address);
         }

@@ -91,7 +91,11 @@ fn find(btf: &[u8]) -> Result<Flag> {
     match (members.get("transparent"), members.get("inet_flags"), bit) {
         (Some(field), _, _) => Ok(Flag { byte: field / 8, mask: bit_in_byte(field % 8, 8) }),
         (None, Some(flags), Some(bit)) => {
-            let byte = if cfg!(target_endian = "little") { bit / 8 } else { size_of::<usize>() as u32 - 1 - bit / 8 };
+            let byte = if cfg!(target_endian = "little") {
+                bit / 8
+            } else {
+                size_of::<usize>() as u32 - 1 - bit / 8
+            };
             Ok(Flag { byte: flags / 8 + byte, mask: 1 << (bit % 8) })
         }
         _ => bail!("struct inet_sock has neither `transparent` nor `inet_flags`"),

@@ -16,8 +16,8 @@ use super::netlink;
 ///
 /// The kernel's.
 pub fn addresses() -> Result<Vec<IpAddr>> {
-    let messages =
-        netlink::dump(RouteNetlinkMessage::GetAddress(AddressMessage::default())).context("list addresses")?;
+    let messages = netlink::dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))
+        .context("list addresses")?;
     let mut addresses: Vec<IpAddr> = messages.into_iter().filter_map(address).collect();
     addresses.sort();
     addresses.dedup();

@@ -25,7 +25,8 @@ pub struct Interface {
 ///
 /// The kernel's.
 pub fn interfaces() -> Result<Vec<Interface>> {
-    let links = netlink::dump(RouteNetlinkMessage::GetLink(LinkMessage::default())).context("list interfaces")?;
+    let links =
+        netlink::dump(RouteNetlinkMessage::GetLink(LinkMessage::default())).context("list interfaces")?;
     Ok(links.into_iter().filter_map(interface).collect())
 }
 

@@ -1,10 +1,10 @@
 //! One agent for each network namespace.
 
+use std::io;
 use std::os::{
     linux::net::SocketAddrExt as _,
     unix::net::{SocketAddr, UnixListener},
 };
-use std::io;
 
 use anyhow::{Context, Result, anyhow};
 

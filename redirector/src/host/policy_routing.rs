@@ -66,7 +66,8 @@ impl PolicyRouting {
             installed.refuse_conflicts(family)?;
             // The route first: a rule that leads into an empty table is passed over, so nothing is half steered.
             installed.families.push(family);
-            create(RouteNetlinkMessage::NewRoute(settings.route(family))).context("add the route to table T")?;
+            create(RouteNetlinkMessage::NewRoute(settings.route(family)))
+                .context("add the route to table T")?;
             for rule in settings.rules(family).into_iter().rev() {
                 create(RouteNetlinkMessage::NewRule(rule)).context("add a rule on the mark")?;
             }
@@ -130,7 +131,8 @@ impl PolicyRoutingSettings {
             rule.header.family = family;
             rule.header.action = action;
             rule.attributes = attributes;
-            rule.attributes.extend([RuleAttribute::Priority(priority + offset), RuleAttribute::Protocol(PROTOCOL)]);
+            rule.attributes
+                .extend([RuleAttribute::Priority(priority + offset), RuleAttribute::Protocol(PROTOCOL)]);
             rule
         };
         let skip = [RuleAttribute::Iifname("lo".to_owned()), RuleAttribute::Goto(priority + 2)];
@@ -146,7 +148,8 @@ impl PolicyRoutingSettings {
         let mut route = RouteMessage::default();
         route.header.address_family = family;
         route.header.protocol = PROTOCOL;
-        route.header.scope = if family == AddressFamily::Inet { RouteScope::Host } else { RouteScope::Universe };
+        route.header.scope =
+            if family == AddressFamily::Inet { RouteScope::Host } else { RouteScope::Universe };
         route.header.kind = RouteType::Local;
         route.attributes = vec![RouteAttribute::Table(self.table), RouteAttribute::Oif(LOOPBACK)];
         route
@@ -162,7 +165,9 @@ fn is_supported(family: AddressFamily) -> Result<bool> {
     request.header.family = family;
     match netlink::dump(RouteNetlinkMessage::GetRule(request)) {
         Ok(_) => Ok(true),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) => Ok(false),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) => {
+            Ok(false)
+        }
         Err(error) => Err(error).context("list rules"),
     }
 }

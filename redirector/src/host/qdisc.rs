@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::LinkMessage,
-    tc::{TcAttribute, TcHandle, TcMessage},
+    tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
 };
 
 use super::netlink;
@@ -32,15 +32,56 @@ pub fn add_clsact(ifindex: u32) -> Result<bool> {
 ///
 /// The kernel's.
 pub fn remove_unused_clsact(ifindex: u32) -> Result<()> {
-    for minor in [INGRESS, EGRESS] {
+    for parent in [INGRESS_PARENT, EGRESS_PARENT] {
         let mut message = clsact(ifindex);
-        message.header.parent = TcHandle { major: TcHandle::CLSACT.major, minor };
-        let filters = netlink::dump(RouteNetlinkMessage::GetTrafficFilter(message)).context("list filters")?;
+        message.header.parent = parent;
+        let filters =
+            netlink::dump(RouteNetlinkMessage::GetTrafficFilter(message)).context("list filters")?;
         if !filters.is_empty() {
             return Ok(());
         }
     }
-    netlink::change(RouteNetlinkMessage::DelQueueDiscipline(clsact(ifindex))).context("remove the clsact qdisc")
+    netlink::change(RouteNetlinkMessage::DelQueueDiscipline(clsact(ifindex)))
+        .context("remove the clsact qdisc")
+}
+
+/// The handle of our filters, by which a later agent knows what an earlier one left when it was killed. Handles are
+/// numbered within a priority, and we always get a priority of our own: nobody else's is taken.
+pub const HANDLE: TcHandle = TcHandle { major: 0, minor: 82 };
+
+/// Removes our ingress filters but the one at `keep`, a priority; whether there were any.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn remove_our_filters(ifindex: u32, keep: Option<u16>) -> Result<bool> {
+    let mut request = clsact(ifindex);
+    request.header.parent = INGRESS_PARENT;
+    let filters = netlink::dump(RouteNetlinkMessage::GetTrafficFilter(request)).context("list filters")?;
+    let mut removed = false;
+    for filter in filters {
+        let RouteNetlinkMessage::NewTrafficFilter(filter) = filter else { continue };
+        let priority = (filter.header.info >> 16) as u16;
+        if filter.header.handle != HANDLE || Some(priority) == keep || !runs_tc_ingress(&filter) {
+            continue;
+        }
+        let mut request = TcMessage::default();
+        request.header = filter.header;
+        request.attributes.push(TcAttribute::Kind("bpf".to_owned()));
+        netlink::change(RouteNetlinkMessage::DelTrafficFilter(request)).context("remove a filter of ours")?;
+        removed = true;
+    }
+    Ok(removed)
+}
+
+fn runs_tc_ingress(filter: &TcMessage) -> bool {
+    let options = filter.attributes.iter().filter_map(|attribute| match attribute {
+        TcAttribute::Options(options) => Some(options),
+        _ => None,
+    });
+    options.flatten().any(
+        |option| matches!(option, TcOption::Bpf(TcFilterBpfOption::ProgName(name)) if name == "tc_ingress"),
+    )
 }
 
 /// Whether there is no interface of this number any more; what hung on it is gone with it.
@@ -59,8 +100,8 @@ pub fn interface_is_gone(ifindex: u32) -> Result<bool> {
 }
 
 /// TC_H_MIN_INGRESS and TC_H_MIN_EGRESS (include/uapi/linux/pkt_sched.h).
-const INGRESS: u16 = 0xfff2;
-const EGRESS: u16 = 0xfff3;
+const INGRESS_PARENT: TcHandle = TcHandle { major: TcHandle::CLSACT.major, minor: 0xfff2 };
+const EGRESS_PARENT: TcHandle = TcHandle { major: TcHandle::CLSACT.major, minor: 0xfff3 };
 
 fn clsact(ifindex: u32) -> TcMessage {
     let mut message = TcMessage::with_index(ifindex as i32);
