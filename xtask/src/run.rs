@@ -48,6 +48,7 @@ pub fn on_host(arguments: &[OsString]) -> Result<()> {
 /// `cargo xtask run`: the demonstration.
 pub fn demonstrate(keep: bool) -> Result<()> {
     let mut steps = Steps::default();
+    sandbox::check(&mut steps, "cargo xtask run")?;
     setup::commands(&mut steps, setup::DEMONSTRATION)?;
     let agent = build::agent(&mut steps)?;
     let end = End::catch()?;

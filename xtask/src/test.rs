@@ -10,22 +10,20 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
-use nix::unistd::geteuid;
+use anyhow::{Context as _, Result, ensure};
 
-use crate::{build::cargo, run, setup, steps::Steps};
+use crate::{build::cargo, run, sandbox, setup, steps::Steps};
 
 /// The task.
 pub fn run(soak: bool, arguments: &[OsString]) -> Result<()> {
     let mut steps = Steps::default();
-    steps.begin("see whether this process may make namespaces and load programs");
-    let sandbox = env::current_exe().context("find this program's file")?;
-    check_rights(&sandbox.clone().into_os_string())?;
-    setup::toolchain(&mut steps)?;
+    sandbox::check(&mut steps, "cargo xtask test")?;
     setup::commands(&mut steps, setup::TESTS)?;
     let envoy = setup::envoy(&mut steps)?;
+    setup::toolchain(&mut steps)?;
 
     steps.begin("run the tests, each binary with mounts of its own");
+    let sandbox = env::current_exe().context("find this program's file")?;
     let runner = format!("target.{}.runner=[{:?}, \"sandbox\"]", host()?, sandbox.display().to_string());
     let mut test = cargo();
     test.args(["test", "--no-fail-fast", "--config", &runner]).args(arguments);
@@ -80,23 +78,6 @@ fn count(mut test: Command) -> Result<Counts> {
     }
     counts.success = child.wait().context("wait for cargo test")?.success();
     Ok(counts)
-}
-
-/// Fails unless a sandbox can be made here.
-fn check_rights(sandbox: &OsString) -> Result<()> {
-    let tried = Command::new(sandbox).args(["sandbox", "true"]).output().context("try a sandbox")?;
-    if geteuid().is_root() && tried.status.success() {
-        return Ok(());
-    }
-    bail!(
-        "the tests load programs into the kernel and make network namespaces, which needs root with CAP_SYS_ADMIN, \
-         CAP_NET_ADMIN and CAP_BPF: {}\n  \
-         hint: type\n    \
-         sudo --preserve-env env \"PATH=$PATH\" cargo xtask test\n  \
-         or, for the tests that need no rights,\n    \
-         cargo test --package redirector-common",
-        String::from_utf8_lossy(&tried.stderr).trim()
-    )
 }
 
 /// The target that cargo builds for here, such as `x86_64-unknown-linux-gnu`.
