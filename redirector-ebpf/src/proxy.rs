@@ -1,6 +1,6 @@
 //! The target `proxy`: leads new connections to the proxy's listener.
 
-use aya_ebpf::{EbpfContext as _, helpers::bpf_tcp_check_syncookie, programs::TcContext};
+use aya_ebpf::{helpers::bpf_tcp_check_syncookie, programs::TcContext};
 use network_types::{
     ip::{Ipv4Hdr, Ipv6Hdr},
     tcp::TcpHdr,
@@ -14,6 +14,7 @@ use crate::{
     handoff, listener,
     maps::PROXIES,
     packet::{Segment, header},
+    socket::Socket,
 };
 
 /// Hands a new connection over to the proxy's listener.
@@ -54,11 +55,7 @@ pub fn steer_cookie(
 
 /// Whether the segment acknowledges a SYN cookie of this listener.
 #[inline(always)]
-fn is_cookie<Ip>(
-    ctx: &TcContext,
-    segment: &Segment,
-    listener: &crate::socket::Socket,
-) -> Result<bool, Reason> {
+fn is_cookie<Ip>(ctx: &TcContext, segment: &Segment, listener: &Socket) -> Result<bool, Reason> {
     let ip = core::ptr::from_ref(header::<Ip>(ctx, segment.network)?);
     let tcp = core::ptr::from_ref(header::<TcpHdr>(ctx, segment.transport)?);
     // SAFETY: both headers lie within the packet, with the lengths given, and the listener is held.
@@ -71,6 +68,5 @@ fn is_cookie<Ip>(
             TcpHdr::LEN as u32,
         )
     };
-    let _ = ctx.as_ptr();
     Ok(result == 0)
 }

@@ -80,8 +80,7 @@ pub fn summary(datapath: &mut Datapath, compiled: &Compiled) -> Result<()> {
         };
         println!("{:<32} {:>12} {:>12} {:>12}", route.name, totals.connections, totals.unavailable, lost);
     }
-    println!();
-    println!("{:<10} {:<20} {:>12} {:>14}", "VERDICT", "REASON", "PACKETS", "BYTES");
+    println!("\n{:<10} {:<20} {:>12} {:>14}", "VERDICT", "REASON", "PACKETS", "BYTES");
     for (verdict, reason, count) in datapath.counters()? {
         println!("{:<10} {:<20} {:>12} {:>14}", verdict.word(), reason.word(), count.packets, count.bytes);
     }
