@@ -228,6 +228,14 @@ pub const fn listener_index(proxy: u32, protocol: Protocol, family: Family) -> u
     (proxy * Protocol::COUNT + protocol as u32) * Family::COUNT + family as u32
 }
 
+/// The proxy, protocol and family of an index in `LISTENERS`.
+#[inline(always)]
+pub const fn listener_of(index: u32) -> (u32, Protocol, Family) {
+    let family = if index & 1 == 0 { Family::V4 } else { Family::V6 };
+    let protocol = if index & 2 == 0 { Protocol::Tcp } else { Protocol::Udp };
+    (index / LISTENERS_PER_PROXY, protocol, family)
+}
+
 /// Listeners a proxy can have: one for each protocol and family.
 pub const LISTENERS_PER_PROXY: u32 = Protocol::COUNT * Family::COUNT;
 
@@ -296,6 +304,8 @@ pub struct Handoff {
     pub pad: u16,
 }
 const _: () = assert!(size_of::<Handoff>() == 52);
+// The programs reach the state through a pointer to the whole.
+const _: () = assert!(core::mem::offset_of!(Handoff, state) == 0);
 
 impl Handoff {
     /// Hands a flow of a route over to the listener at this index of `LISTENERS`.

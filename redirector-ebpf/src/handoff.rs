@@ -53,18 +53,23 @@ pub fn answer_probe() -> bool {
     get() == HandoffState::Present as u32
 }
 
+/// Read and written as volatile: a helper in between runs `sk_lookup`, which writes it.
 #[inline(always)]
 fn get() -> u32 {
-    // SAFETY: as in `give`; volatile, for a helper in between runs `sk_lookup`, which writes it.
-    HANDOFF.get_ptr_mut(0).map_or(HandoffState::Empty as u32, |slot| unsafe {
-        (&raw const (*slot).state).read_volatile()
-    })
+    // SAFETY: as in `give`.
+    state().map_or(HandoffState::Empty as u32, |state| unsafe { state.read_volatile() })
 }
 
 #[inline(always)]
-fn set(state: HandoffState) {
-    if let Some(slot) = HANDOFF.get_ptr_mut(0) {
-        // SAFETY: as in `get`.
-        unsafe { (&raw mut (*slot).state).write_volatile(state as u32) };
+fn set(value: HandoffState) {
+    if let Some(state) = state() {
+        // SAFETY: as in `give`.
+        unsafe { state.write_volatile(value as u32) };
     }
+}
+
+/// The state, which is the first field.
+#[inline(always)]
+fn state() -> Option<*mut u32> {
+    HANDOFF.get_ptr_mut(0).map(|slot| slot.cast())
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::programs::TcContext;
 use redirector_common::{
     Address, Family, Flow, Protocol, Reason,
-    entries::{LISTENERS_PER_PROXY, ProxyEntry, listener_index},
+    entries::{ProxyEntry, listener_index, listener_of},
 };
 
 use crate::{
@@ -39,9 +39,8 @@ pub fn find(ctx: &TcContext, slot: u32, flow: &Flow, local: bool) -> Result<(Soc
 pub fn learn_index(ctx: &TcContext) -> Reason {
     // SAFETY: the kernel hands every program a valid `__sk_buff`, and the verifier checks the access.
     let index = unsafe { (*ctx.skb.skb).mark };
-    let protocol = if index / Family::COUNT % Protocol::COUNT == 0 { Protocol::Tcp } else { Protocol::Udp };
-    let family = if index % Family::COUNT == 0 { Family::V4 } else { Family::V6 };
-    match learn(ctx, index / LISTENERS_PER_PROXY, protocol, family) {
+    let (slot, protocol, family) = listener_of(index);
+    match learn(ctx, slot, protocol, family) {
         Ok(listener) if listener.is_transparent() => Reason::Proxy,
         Ok(_) => Reason::NotTransparent,
         Err(reason) => reason,

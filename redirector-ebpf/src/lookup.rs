@@ -43,7 +43,7 @@ pub fn assign(ctx: &SkLookupContext) {
 #[inline(always)]
 fn not_handed_over(flow: &Flow, ifindex: u32) -> Option<u32> {
     settings()?;
-    CAPTURED.get_ptr(&ifindex)?;
+    CAPTURED.get_ptr(ifindex)?;
     let word = route::port(flow.family, flow.protocol, flow.destination_port);
     if !word.is_steered() {
         return None;
