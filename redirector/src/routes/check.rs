@@ -58,15 +58,15 @@ impl Route {
                 _ => Err(RouteError::new(format!("`{}` is always available: leave `else` out", self.target))),
             };
         };
+        let port = proxy.port;
         if proxy.v4.is_none() && proxy.v6.is_none() {
             return Err(RouteError::new("the proxy has no address"));
         }
         if proxy.v4.is_some_and(|v4| v4.is_unspecified()) || proxy.v6.is_some_and(|v6| v6.is_unspecified()) {
-            return Err(RouteError::new(
-                "a proxy that listens at every address is found by any of them: write proxy:PORT",
-            ));
+            return Err(RouteError::new(format!(
+                "a proxy that listens at every address is found by any of them: write proxy:{port}"
+            )));
         }
-        let port = proxy.port;
         if port == 0 {
             return Err(RouteError::new("the proxy has no port: ports are 1 to 65535"));
         }
@@ -105,7 +105,10 @@ impl Route {
 pub(super) fn prefix(prefix: &IpNet) -> Result<(), RouteError> {
     match prefix.trunc() {
         whole if whole == *prefix => Ok(()),
-        whole => Err(RouteError::new(format!("{prefix} has bits beyond its length: write {whole}"))),
+        whole => Err(RouteError::new(format!(
+            "{prefix} has bits beyond its length: write {whole} or {}",
+            prefix.addr()
+        ))),
     }
 }
 

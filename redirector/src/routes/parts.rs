@@ -5,7 +5,7 @@ use std::{net::IpAddr, str::FromStr};
 use ipnet::IpNet;
 use redirector_common::{Protocol, entries::OnUnavailable};
 
-use super::{PortRange, ProxyAddress, RouteError, Target};
+use super::{PortRange, ProxyAddress, RouteError, Target, check, display::plain};
 
 /// Parts the protocol, TCP where none is written, from what follows it.
 pub(super) fn protocol(text: &str) -> Result<(Protocol, &str), RouteError> {
@@ -21,15 +21,27 @@ pub(super) fn protocol(text: &str) -> Result<(Protocol, &str), RouteError> {
 
 /// A destination: a prefix, in brackets where it is IPv6.
 pub(super) fn destination(text: &str) -> Result<IpNet, RouteError> {
-    match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-        Some(inside) => match prefix(inside)? {
-            IpNet::V4(v4) => Err(RouteError::new(format!("only IPv6 stands in brackets: write {v4}"))),
+    if let Some(inside) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        return match prefix(inside)? {
+            v4 @ IpNet::V4(_) => {
+                Err(RouteError::new(format!("only IPv6 stands in brackets: write {}", plain(&v4))))
+            }
             v6 => Ok(v6),
-        },
-        None if text.contains(':') => Err(RouteError::new(format!(
-            "`{text}`: an IPv6 destination stands in brackets, with its length, as in [fd00::/8]:80"
+        };
+    }
+    if text.contains(']') {
+        return Err(RouteError::new(format!(
+            "`{text}` is not a destination: the brackets stand around the length too, as in [fd00::/8]"
+        )));
+    }
+    match prefix(text) {
+        Ok(IpNet::V6(_)) => {
+            Err(RouteError::new(format!("an IPv6 destination stands in brackets: write [{text}]")))
+        }
+        Err(_) if text.contains(':') => Err(RouteError::new(format!(
+            "`{text}` is not a destination: IPv6 stands in brackets, as in [fd00::/8]"
         ))),
-        None => prefix(text),
+        other => other,
     }
 }
 
@@ -44,7 +56,7 @@ pub fn prefix(text: &str) -> Result<IpNet, RouteError> {
         Err(_) if text.is_empty() => return Err(RouteError::new("an IP prefix is missing here")),
         Err(_) => text.parse().map_err(|_| RouteError::new(format!("`{text}` is not an IP prefix")))?,
     };
-    super::check::prefix(&prefix)?;
+    check::prefix(&prefix)?;
     Ok(prefix)
 }
 

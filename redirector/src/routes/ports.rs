@@ -52,11 +52,10 @@ impl<'a> Ports<'a> {
         let classes: Result<Vec<_>, _> =
             spaces.classes.iter().map(|class| self.decide(family, protocol, class)).collect();
         let mut classes = classes?;
-        let class_of = spaces.class_of_ports();
-        for port in 1..=u16::MAX {
+        for port in spaces.ports() {
             let single = spaces.singles.get(&port).map(|single| self.decide(family, protocol, single));
             let single = single.transpose()?;
-            let class = class_of[usize::from(port)].map(|index| &mut classes[index]);
+            let class = spaces.class_of(port).map(|index| &mut classes[index]);
             let direct = match (&single, &class) {
                 (None, None) => continue,
                 (Some(only), None) => only.direct(),

@@ -1,6 +1,6 @@
 //! Step 1: cuts the ports of one family and protocol into spaces.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{PortRange, Refusal, refusal::Budget};
 
@@ -81,12 +81,16 @@ impl Spaces {
         Ok(())
     }
 
-    /// Index of the class of each port; none where no range covers the port.
-    pub fn class_of_ports(&self) -> Vec<Option<usize>> {
-        let mut classes = vec![None; 0x1_0000];
-        for (ports, index) in &self.parts {
-            classes[usize::from(ports.first)..=usize::from(ports.last)].fill(Some(*index));
-        }
-        classes
+    /// Every port that a route names.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        let ranges = self.parts.iter().flat_map(|(ports, _)| ports.first..=ports.last);
+        ranges.chain(self.singles.keys().copied()).collect()
+    }
+
+    /// Index of the class of a port, if ranges cover it.
+    pub fn class_of(&self, port: u16) -> Option<usize> {
+        let up_to = self.parts.partition_point(|(ports, _)| ports.first <= port);
+        let (ports, index) = self.parts[..up_to].last()?;
+        (port <= ports.last).then_some(*index)
     }
 }
