@@ -7,7 +7,7 @@ use redirector_common::{
 };
 
 use crate::{
-    count, handoff,
+    count, handoff, locals,
     maps::{CAPTURED, settings},
     proxy, route,
     socket::{Socket, state},
@@ -44,6 +44,11 @@ pub fn assign(ctx: &SkLookupContext) {
 fn not_handed_over(flow: &Flow, ifindex: u32) -> Option<u32> {
     settings()?;
     CAPTURED.get_ptr(ifindex)?;
+    // What the host sends to an address of its own carries the ifindex of the device that has the address, not
+    // that of the loopback device by which it comes (`rt_iif`: net/ipv4/route.c, ip_route_output_key_hash_rcu).
+    if locals::contains(flow.family, &flow.source) {
+        return None;
+    }
     let word = route::port(flow.family, flow.protocol, flow.destination_port);
     if !word.is_steered() {
         return None;
