@@ -1,0 +1,8 @@
+//! What the redirector does: the real binary, real packets, and namespaces for hosts.
+//!
+//! One crate, so that it is linked once. Each module is a subject; `support` describes the world of the tests.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod steering;

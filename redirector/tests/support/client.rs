@@ -1,0 +1,81 @@
+//! Clients.
+
+use std::{
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use super::{DEADLINE, Netns};
+
+/// What a client learned from a connection.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Who answered.
+    pub name: String,
+    /// The server's own address, as the server sees it.
+    pub destination: SocketAddr,
+    /// The client, as the server sees it.
+    pub peer: SocketAddr,
+    /// The client, as it sees itself.
+    pub client: SocketAddr,
+}
+
+/// A connection that stays open.
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+    /// What the server said at the beginning.
+    pub answer: Answer,
+}
+
+/// Connects, and asks who is there.
+pub fn ask(netns: &Netns, to: SocketAddr) -> io::Result<Answer> {
+    Connection::open(netns, to).map(|connection| connection.answer)
+}
+
+/// Opens a connection, which nobody need take for it to be open.
+pub fn connect(netns: &Netns, to: SocketAddr, within: Duration) -> io::Result<TcpStream> {
+    let stream = netns.run(|| TcpStream::connect_timeout(&to, within))?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.set_write_timeout(Some(DEADLINE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+impl Connection {
+    /// Connects, and asks who is there.
+    pub fn open(netns: &Netns, to: SocketAddr) -> io::Result<Self> {
+        let stream = connect(netns, to, DEADLINE)?;
+        let client = stream.local_addr()?;
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        let answer = Answer::read(&line, client)
+            .ok_or_else(|| io::Error::other(format!("the connection to {to} ended in {line:?}")))?;
+        Ok(Self { stream, answer })
+    }
+
+    /// Sends bytes and asserts that they come back.
+    #[track_caller]
+    pub fn assert_echoes(&mut self) {
+        let sent = self.answer.client.to_string().into_bytes();
+        let mut received = vec![0; sent.len()];
+        let name = &self.answer.name;
+        self.stream.get_mut().write_all(&sent).unwrap_or_else(|error| panic!("write to {name}: {error}"));
+        self.stream.read_exact(&mut received).unwrap_or_else(|error| panic!("read from {name}: {error}"));
+        assert_eq!(received, sent, "what {name} sent back");
+    }
+}
+
+impl Answer {
+    /// Reads a server's greeting.
+    pub fn read(line: &str, client: SocketAddr) -> Option<Self> {
+        let [name, destination, peer] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+        Some(Self {
+            name: name.to_owned(),
+            destination: destination.parse().ok()?,
+            peer: peer.parse().ok()?,
+            client,
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! Support for tests in network namespaces: the worlds, and what stands in them.
+//!
+//! Nothing here has a name outside of this process: namespaces are held by file descriptors and children die with
+//! the thread that started them. So tests run side by side, as threads or as processes, and nothing outlives
+//! even SIGKILL.
+#![allow(dead_code, unused_imports, reason = "every test crate compiles this and uses its own part of it")]
+
+pub mod agent;
+pub mod client;
+pub mod frames;
+pub mod netns;
+pub mod server;
+pub mod snapshot;
+pub mod summary;
+pub mod tap;
+pub mod turnover;
+pub mod world;
+
+use std::{env, time::Duration};
+
+pub use agent::Agent;
+pub use client::{Connection, ask};
+pub use netns::Netns;
+pub use server::{Listener, Server};
+pub use world::{Hook, World};
+
+/// How long any one event may take. Only a test that fails waits so long.
+pub const DEADLINE: Duration = Duration::from_secs(15);
+
+/// How long a connection that nobody is to answer is watched. An answer takes well under a millisecond.
+pub const QUIET: Duration = Duration::from_millis(300);
+
+/// Runs a test in a world of its own.
+///
+/// Where namespaces or programs are not to be had the test is skipped, and says so; under CI it fails.
+pub fn in_world(test: impl FnOnce(&World)) {
+    at(Hook::Auto, test);
+}
+
+/// Runs a test once for each kind of hook, every time in a world of its own.
+pub fn at_each_hook(test: impl Fn(&World)) {
+    for hook in [Hook::Tcx, Hook::Clsact] {
+        at(hook, &test);
+    }
+}
+
+fn at(hook: Hook, test: impl FnOnce(&World)) {
+    if !nix::unistd::geteuid().is_root() {
+        assert!(
+            env::var_os("CI").is_none(),
+            "these tests need root with CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_BPF"
+        );
+        println!("skipped: needs root");
+        return;
+    }
+    test(&World::new(hook));
+}
+
+/// Whether the whole counts are asked for.
+pub fn is_soak() -> bool {
+    env::var_os("REDIRECTOR_SOAK").is_some_and(|value| value == "1")
+}

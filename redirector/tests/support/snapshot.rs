@@ -1,0 +1,93 @@
+//! All of a namespace that an agent could leave changed.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    path::Path,
+};
+
+use super::Netns;
+
+/// Lines, each with the command or file that it is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot(BTreeSet<String>);
+
+impl Snapshot {
+    /// Takes one.
+    pub fn take(netns: &Netns) -> Self {
+        let mut lines = BTreeSet::new();
+        for command in [
+            "ip -d rule",
+            "ip -6 -d rule",
+            "ip -d route show table all",
+            "ip -6 -d route show table all",
+            "ip -d link",
+            "ip address",
+            "tc qdisc",
+            "nft list ruleset",
+            "bpftool net",
+        ] {
+            add(&mut lines, command, &netns.output(command));
+        }
+        for interface in interfaces(netns) {
+            for direction in ["ingress", "egress"] {
+                let command = format!("tc filter show dev {interface} {direction}");
+                add(&mut lines, &command, &netns.output(&command));
+            }
+        }
+        add(&mut lines, "bpftool link", &netns_links(netns));
+        netns.run(|| {
+            sysctls(&mut lines, Path::new("/proc/sys/net"));
+            add(&mut lines, "/proc/net/unix", &abstract_sockets());
+        });
+        Self(lines)
+    }
+
+    /// Asserts that nothing differs from this in what was taken later.
+    #[track_caller]
+    pub fn assert_unchanged(&self, later: &Self) {
+        let gone: Vec<_> = self.0.difference(&later.0).collect();
+        let new: Vec<_> = later.0.difference(&self.0).collect();
+        assert!(gone.is_empty() && new.is_empty(), "changed in the namespace: gone {gone:#?}, new {new:#?}");
+    }
+}
+
+fn add(lines: &mut BTreeSet<String>, from: &str, text: &str) {
+    let numbered = text.lines().enumerate();
+    lines.extend(numbered.map(|(number, line)| format!("{from}: {number}: {line}")));
+}
+
+fn interfaces(netns: &Netns) -> Vec<String> {
+    let text = netns.output("ip -o link");
+    let names = text.lines().filter_map(|line| line.split(": ").nth(1));
+    names.map(|name| name.split('@').next().unwrap_or(name).to_owned()).collect()
+}
+
+/// BPF links to the namespace itself, such as sk_lookup's: `bpftool net` does not show them.
+fn netns_links(netns: &Netns) -> String {
+    let inode = nix::sys::stat::fstat(netns.as_fd()).expect("stat the namespace").st_ino;
+    let text = netns.output("bpftool link");
+    text.lines().filter(|line| line.contains(&format!("netns_ino {inode} "))).collect::<Vec<_>>().join("\n")
+}
+
+/// Of the calling thread's namespace.
+fn sysctls(lines: &mut BTreeSet<String>, directory: &Path) {
+    for entry in fs::read_dir(directory).expect("list sysctls") {
+        let path = entry.expect("list sysctls").path();
+        let kind = fs::metadata(&path).expect("stat a sysctl");
+        if kind.is_dir() {
+            sysctls(lines, &path);
+        } else if kind.mode() & 0o400 != 0 {
+            // Some cannot be read, `stable_secret` before it is set: that too can change.
+            let value = fs::read_to_string(&path).unwrap_or_else(|error| error.to_string());
+            lines.insert(format!("{}: {value}", path.display()));
+        }
+    }
+}
+
+fn abstract_sockets() -> String {
+    let text = fs::read_to_string("/proc/net/unix").expect("list the Unix sockets");
+    let names = text.lines().filter_map(|line| line.split_whitespace().nth(7));
+    names.filter(|name| name.starts_with('@')).collect::<Vec<_>>().join("\n")
+}
