@@ -46,7 +46,8 @@ fn not_handed_over(flow: &Flow, ifindex: u32) -> Option<u32> {
     CAPTURED.get_ptr(ifindex)?;
     // What the host sends to an address of its own carries the ifindex of the device that has the address, not
     // that of the loopback device by which it comes (`rt_iif`: net/ipv4/route.c, ip_route_output_key_hash_rcu).
-    if locals::contains(flow.family, &flow.source) {
+    // Unless it bound to another, its source is its destination, which `LOCALS` may have no room for.
+    if flow.source == flow.destination || locals::contains(flow.family, &flow.source) {
         return None;
     }
     let word = route::port(flow.family, flow.protocol, flow.destination_port);
