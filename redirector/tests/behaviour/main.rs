@@ -5,4 +5,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod availability;
+mod interfaces;
+mod lifecycle;
+mod listeners;
+mod ranking;
 mod steering;
+mod sysctls;
+mod turnover;

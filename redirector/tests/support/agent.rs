@@ -3,9 +3,9 @@
 use std::{
     io::{BufRead as _, BufReader, Read},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -72,22 +72,28 @@ impl Agent {
     /// Waits for a line that begins so, which it may have written before.
     #[track_caller]
     pub fn wait_for(&self, start: &str) -> String {
+        self.wait_for_nth(1, start, |line| line.starts_with(start))
+    }
+
+    /// Waits for the nth line of a kind, counted from 1.
+    #[track_caller]
+    pub fn wait_for_nth(&self, nth: usize, what: &str, is_it: impl Fn(&str) -> bool) -> String {
         let begin = Instant::now();
-        let mut said = self.said.lines.lock().expect("no thread panics with the lock");
+        let mut said = self.said.lock();
         loop {
-            if let Some(line) = said.lines.iter().find(|line| line.starts_with(start)) {
+            if let Some(line) = said.lines.iter().filter(|line| is_it(line)).nth(nth - 1) {
                 return line.clone();
             }
             let left = DEADLINE.saturating_sub(begin.elapsed());
-            assert!(!said.ended, "the agent ended without saying {start:?}: {:#?}", said.lines);
-            assert!(!left.is_zero(), "the agent did not say {start:?}: {:#?}", said.lines);
-            said = self.said.more.wait_timeout(said, left).expect("no thread panics with the lock").0;
+            assert!(!said.ended, "the agent ended without saying {what:?}: {:#?}", said.lines);
+            assert!(!left.is_zero(), "the agent did not say {what:?}: {:#?}", said.lines);
+            said = self.said.wait(said, left);
         }
     }
 
     /// What it has said so far.
     pub fn said(&self) -> Vec<String> {
-        self.said.lines.lock().expect("no thread panics with the lock").lines.clone()
+        self.said.lock().lines.clone()
     }
 
     /// Sends it a signal.
@@ -121,12 +127,12 @@ impl Agent {
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let begin = Instant::now();
-        let mut said = self.said.lines.lock().expect("no thread panics with the lock");
+        let mut said = self.said.lock();
         // The end of its stderr is the end of the agent: nobody else writes there.
         while !said.ended {
             let left = DEADLINE.saturating_sub(begin.elapsed());
             assert!(!left.is_zero(), "the agent did not end: {:#?}", said.lines);
-            said = self.said.more.wait_timeout(said, left).expect("no thread panics with the lock").0;
+            said = self.said.wait(said, left);
         }
         drop(said);
         self.child.wait().expect("wait for the agent")
@@ -164,8 +170,17 @@ impl Said {
         self.add(|said| said.ended = true);
     }
 
+    /// A test that fails while it waits leaves the lines as good as they were.
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, lines: MutexGuard<'a, Lines>, within: Duration) -> MutexGuard<'a, Lines> {
+        self.more.wait_timeout(lines, within).unwrap_or_else(PoisonError::into_inner).0
+    }
+
     fn add(&self, what: impl FnOnce(&mut Lines)) {
-        what(&mut self.lines.lock().expect("no thread panics with the lock"));
+        what(&mut self.lock());
         self.more.notify_all();
     }
 }

@@ -47,6 +47,11 @@ impl Listener {
         }
     }
 
+    /// With IP_TRANSPARENT or without.
+    pub fn transparent(self, transparent: bool) -> Self {
+        Self { transparent, ..self }
+    }
+
     /// Takes IPv4 as well, by an IPv6 socket.
     pub fn dual_stack(self) -> Self {
         Self { dual_stack: true, ..self }

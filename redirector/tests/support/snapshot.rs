@@ -44,6 +44,11 @@ impl Snapshot {
         Self(lines)
     }
 
+    /// The sysctls alone.
+    pub fn sysctls(self) -> Self {
+        Self(self.0.into_iter().filter(|line| line.starts_with("/proc/sys/")).collect())
+    }
+
     /// Asserts that nothing differs from this in what was taken later.
     #[track_caller]
     pub fn assert_unchanged(&self, later: &Self) {

@@ -17,6 +17,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     thread,
+    time::Instant,
 };
 
 use super::{Agent, Listener, Netns, Server};
@@ -126,8 +127,10 @@ impl World {
         println!("world: --attach {hook}");
         let [client, node, server] = ["client", "node", "server"].map(Netns::new);
         for netns in [&client, &node, &server] {
-            // Before there are interfaces, which begin with the defaults. No address has to wait or can be refused.
+            // Before there are interfaces, which begin with the defaults. No address has to wait or can be
+            // refused, and what multicast groups a host is in it tells once.
             netns.set_sysctl("ipv6/conf/default/accept_dad", "0");
+            netns.set_sysctl("ipv6/conf/default/mldv2_unsolicited_report_interval", "86400000");
             netns.set_sysctl("ipv4/conf/default/rp_filter", "0");
             netns.set_sysctl("ipv4/conf/all/rp_filter", "0");
         }
@@ -208,6 +211,19 @@ impl World {
         assert_eq!(answer.name, name, "who answers at {to}");
         assert_eq!(answer.destination, to, "the original destination as {name} sees it");
         assert_eq!(answer.peer, answer.client, "the client as {name} sees it");
+    }
+
+    /// Asserts that a connection of the client is answered by the server of this name, if not at once then soon.
+    #[track_caller]
+    pub fn assert_comes_to_reach(&self, to: impl Into<SocketAddr>, name: &str) {
+        let to = to.into();
+        let begin = Instant::now();
+        loop {
+            let answered = super::client::connect(&self.client, to, super::QUIET).is_ok();
+            if answered || begin.elapsed() > super::DEADLINE {
+                return self.assert_reaches(to, name);
+            }
+        }
     }
 
     /// Asserts that a connection of the client is refused by whoever is there.

@@ -1,0 +1,73 @@
+//! Connections that the proxy closes, one after the other: their 4-tuples come again while the proxy still has them
+//! in TIME_WAIT.
+
+use crate::support::{
+    Listener, World, at_each_hook, in_world, is_soak,
+    turnover::{Turnover, turn_over},
+    world::{FAMILIES, PORT, PROXY_PORT},
+};
+
+#[test]
+fn connections_that_the_proxy_closes_never_fail() {
+    at_each_hook(|world| {
+        reuse_ports(world);
+        let _proxy = FAMILIES
+            .map(|family| world.serve_proxy(Listener::proxy((family.loopback(), PROXY_PORT)).closing()));
+        let agent = world.agent(&["all:8080=proxy:15001"]);
+        for family in FAMILIES {
+            for (kind, address) in [("foreign", family.service()), ("local", family.node())] {
+                let turnover = turn_over(&world.client, (address, PORT).into(), "proxy", count());
+                report(&format!("{family:?}, {kind} destination"), &turnover);
+            }
+        }
+        let summary = agent.stop();
+        assert_eq!(summary.connections("all"), u64::from(4 * count()), "none was tried twice");
+        assert_eq!([summary.unavailable("all"), summary.lost("all")], [0, 0]);
+    });
+}
+
+/// The rate is a matter of the whole count: on a busy machine a small one says nothing.
+#[test]
+fn connections_that_the_proxy_closes_are_as_many_as_to_a_direct_listener() {
+    if !is_soak() {
+        println!("skipped: the rate is compared with REDIRECTOR_SOAK=1");
+        return;
+    }
+    for family in FAMILIES {
+        in_world(|world| {
+            reuse_ports(world);
+            let _direct = world.serve_proxy(Listener::ordinary((family.node(), PORT + 1)).closing());
+            let _proxy = world.serve_proxy(Listener::proxy((family.loopback(), PROXY_PORT)).closing());
+            let direct = report(
+                "direct",
+                &turn_over(&world.client, (family.node(), PORT + 1).into(), "proxy", count()),
+            );
+            let _agent = world.agent(&["all:8080=proxy:15001"]);
+            for address in [family.service(), family.node()] {
+                let rate =
+                    report("steered", &turn_over(&world.client, (address, PORT).into(), "proxy", count()));
+                assert!(rate >= 0.8 * direct, "{family:?} {address}: {rate:.0}/s, direct {direct:.0}/s");
+            }
+        });
+    }
+}
+
+/// How many connections to each destination.
+fn count() -> u32 {
+    if is_soak() { 60_000 } else { 3_000 }
+}
+
+/// Has the client use each of few ports many times.
+fn reuse_ports(world: &World) {
+    let ports = if is_soak() { "32768 60999" } else { "40000 40499" };
+    world.client.set_sysctl("ipv4/ip_local_port_range", ports);
+    world.client.set_sysctl("ipv4/tcp_tw_reuse", "1");
+}
+
+#[track_caller]
+fn report(what: &str, turnover: &Turnover) -> f64 {
+    let rate = turnover.rate();
+    println!("{what}: {} connections, {} failed, {rate:.0}/s", turnover.count, turnover.failures.len());
+    assert!(turnover.failures.is_empty(), "{what}: of {}: {:#?}", turnover.count, turnover.failures);
+    rate
+}
