@@ -43,7 +43,8 @@ impl RouteError {
         &self.message
     }
 
-    /// Column of the first character that is wrong, from 1, where the route was a text.
+    /// Column of the first character that is wrong, where the route was a text: from 1, and without the space
+    /// before the route.
     pub fn column(&self) -> Option<usize> {
         self.place.as_ref().map(|place| place.before + 1)
     }

@@ -7,6 +7,11 @@
 //! **Which route wins.** A route expands to *atoms*: one family, protocol, destination prefix, source prefix
 //! and port range each. Of the atoms that match a packet the one with the longer destination prefix decides,
 //! then the longer source prefix, then the narrower port range, then the earlier origin.
+//!
+//! **From routes to entries.** An LPM trie gives the longest prefix and cannot be asked for the next, so that
+//! everything is decided here, and in the kernel a miss is final. `spaces` gathers ports that the same ranges
+//! cover, `nodes` decides each destination prefix within such a space, and `ports` writes both down. What is
+//! left to the look-up ([`redirector_common::lookup`]) is to compare a single port with the ranges around it.
 
 mod check;
 mod compile;

@@ -1,7 +1,7 @@
 //! Step 2: decides each destination prefix of a space.
 //!
-//! An LPM trie gives the longest prefix and cannot be asked for the next. So each prefix, a *node*, gets
-//! everything that can be decided there, that of the shorter prefixes around it included.
+//! Each of them, a *node*, gets everything that can be decided there: what its own atoms say, and what the
+//! shorter prefixes around it say of other sources.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -121,11 +121,11 @@ impl Atom {
     }
 }
 
-/// Adds what a shorter node gives to sources, less every source prefix that one of the node's own contains:
-/// it is longer and would be found first, but the longer destination has already decided.
+/// Adds what a shorter node says of sources to what a node says itself, less every source prefix that one of
+/// the node's own contains: being the longer one it would be found, but the longer destination goes first.
 fn inherit(own: &mut Sources, shorter: &Sources) {
-    // The own prefixes that no other contains. They do not overlap, so that the last one up to a prefix is
-    // the only one that can contain it.
+    // The own prefixes that no other contains do not overlap: of them only the last one that is not behind a
+    // prefix can contain it.
     let mut outer: Vec<IpNet> = Vec::new();
     for (source, _) in own.iter() {
         if !outer.last().is_some_and(|outer| outer.contains(source)) {
