@@ -6,9 +6,11 @@
 mod support;
 
 mod availability;
+mod coexistence;
 mod interfaces;
 mod lifecycle;
 mod listeners;
+mod loopback;
 mod ranking;
 mod steering;
 mod sysctls;

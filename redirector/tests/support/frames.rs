@@ -2,39 +2,133 @@
 
 use std::{
     io::{ErrorKind, Read as _},
-    mem::MaybeUninit,
-    net::IpAddr,
-    os::fd::AsRawFd as _,
-    time::Duration,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
 };
 
-use etherparse::{EtherType, IpNumber, PacketBuilder, PacketBuilderStep, TcpHeader, VlanId, ip_number};
+use etherparse::{Ipv4Header, Ipv6Header, PacketBuilder, TcpHeader};
 use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
-use super::{Netns, world::Family};
+use super::{DEADLINE, Netns};
 
-/// MAC address in crafted frames, by which they are told from what the hosts themselves send.
-pub const CRAFTED_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xcf];
-const NODE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// The node, as in the address plan.
+const NODE: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// The client.
+const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 2];
+/// Types of frames (include/uapi/linux/if_ether.h).
+pub const ETH_P_IP: u16 = 0x0800;
+/// As above.
+pub const ETH_P_IPV6: u16 = 0x86dd;
+/// A type for local experiments: nobody reads it, and it can mark an end.
+pub const ETH_P_LOCAL: u16 = 0x88b5;
+
+/// Flags of a TCP header.
+pub mod flag {
+    pub const FIN: u8 = 1;
+    pub const SYN: u8 = 2;
+    pub const RST: u8 = 4;
+    pub const PSH: u8 = 8;
+    pub const ACK: u8 = 16;
+    pub const URG: u8 = 32;
+}
+
+/// A frame from the client to the node.
+pub fn ethernet(ether_type: u16, payload: &[u8]) -> Vec<u8> {
+    [&NODE[..], &CLIENT, &ether_type.to_be_bytes(), payload].concat()
+}
+
+/// A frame from the client to the node with a packet of this protocol (IPv6: next header).
+pub fn ip(source: IpAddr, destination: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).expect("a packet fits its length field");
+    let mut packet = Vec::new();
+    match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let mut header =
+                Ipv4Header::new(length, 64, protocol.into(), source.octets(), destination.octets())
+                    .expect("the packet fits its length field");
+            header.header_checksum = header.calc_header_checksum();
+            header.write(&mut packet).expect("write to memory");
+            packet.extend(payload);
+            ethernet(ETH_P_IP, &packet)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let header = Ipv6Header {
+                payload_length: length,
+                next_header: protocol.into(),
+                hop_limit: 64,
+                source: source.octets(),
+                destination: destination.octets(),
+                ..Ipv6Header::default()
+            };
+            header.write(&mut packet).expect("write to memory");
+            packet.extend(payload);
+            ethernet(ETH_P_IPV6, &packet)
+        }
+        _ => panic!("{source} and {destination} are of one family"),
+    }
+}
+
+/// A frame from the client to the node with a TCP segment without data.
+pub fn tcp(source: SocketAddr, destination: SocketAddr, flags: u8) -> Vec<u8> {
+    let mut header = TcpHeader::new(source.port(), destination.port(), 1000, 64240);
+    header.fin = flags & flag::FIN != 0;
+    header.syn = flags & flag::SYN != 0;
+    header.rst = flags & flag::RST != 0;
+    header.psh = flags & flag::PSH != 0;
+    header.ack = flags & flag::ACK != 0;
+    header.urg = flags & flag::URG != 0;
+    let ethernet = PacketBuilder::ethernet2(CLIENT, NODE);
+    let builder = match (source.ip(), destination.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            ethernet.ipv4(source.octets(), destination.octets(), 64)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            ethernet.ipv6(source.octets(), destination.octets(), 64)
+        }
+        _ => panic!("{source} and {destination} are of one family"),
+    };
+    let mut frame = Vec::new();
+    builder.tcp_header(header).write(&mut frame, &[]).expect("write to memory");
+    frame
+}
+
+/// The segment alone, to be put behind other headers.
+pub fn tcp_segment(source: SocketAddr, destination: SocketAddr, flags: u8) -> Vec<u8> {
+    let frame = tcp(source, destination, flags);
+    let header = if source.is_ipv4() { 20 } else { 40 };
+    frame[14 + header..].to_vec()
+}
+
+/// Makes an IPv4 header's checksum right again.
+pub fn fix_checksum(frame: &mut [u8]) {
+    let length = usize::from(frame[14] & 0xf) * 4;
+    frame[24..26].fill(0);
+    let words =
+        frame[14..14 + length].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+    let sum: u32 = words.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    frame[24..26].copy_from_slice(&(!folded as u16).to_be_bytes());
+}
 
 /// A way to send and receive whole frames at an interface.
 pub struct Wire(Socket);
 
 impl Wire {
-    /// Opens it.
+    /// Opens it. It sees what is received there, and what others send.
     pub fn open(netns: &Netns, interface: &str) -> Self {
         let protocol = (libc::ETH_P_ALL as u16).to_be();
         netns.run(|| {
             let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(i32::from(protocol))))
                 .expect("open a packet socket");
             let mut storage = SockAddrStorage::zeroed();
-            // SAFETY: `sockaddr_ll` is made for this storage, and all of it is integers.
+            // SAFETY: the storage is large and aligned enough for any address, and all of this one is integers.
             let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
             address.sll_family = libc::AF_PACKET as u16;
             address.sll_protocol = protocol;
             address.sll_ifindex = if_nametoindex(interface).expect("find the interface") as i32;
-            // SAFETY: the storage holds a whole `sockaddr_ll`.
+            // SAFETY: the storage holds a whole `sockaddr_ll`, as was just written.
             let address = unsafe { SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as u32) };
             socket.bind(&address).expect("bind a packet socket");
             // Room for a burst of small connections.
@@ -49,9 +143,33 @@ impl Wire {
         assert_eq!(sent, frame.len());
     }
 
+    /// The frames from the client to the node up to the next that has the type [`ETH_P_LOCAL`], sorted. Multicast,
+    /// by which hosts speak of themselves, is left out, and so is the tag of a VLAN, which the kernel keeps beside
+    /// a frame that it has received.
+    #[track_caller]
+    pub fn receive_until_end(&self) -> Vec<Vec<u8>> {
+        let begin = Instant::now();
+        let mut frames = Vec::new();
+        loop {
+            let left = DEADLINE.saturating_sub(begin.elapsed());
+            let Some(mut frame) = self.receive(left) else { panic!("no end after {} frames", frames.len()) };
+            if !frame.starts_with(&[NODE, CLIENT].concat()) {
+                continue;
+            }
+            if matches!(frame[12..14], [0x81, 0x00] | [0x88, 0xa8]) {
+                frame.drain(12..16);
+            }
+            if frame[12..14] == ETH_P_LOCAL.to_be_bytes() {
+                frames.sort();
+                return frames;
+            }
+            frames.push(frame);
+        }
+    }
+
     /// The next frame; none if none comes for so long.
-    pub fn receive(&self, within: Duration) -> Option<Vec<u8>> {
-        self.0.set_read_timeout(Some(within)).expect("set a time-out");
+    fn receive(&self, within: Duration) -> Option<Vec<u8>> {
+        self.0.set_read_timeout(Some(within.max(Duration::from_millis(1)))).expect("set a time-out");
         let mut frame = vec![0; 1 << 16];
         match (&self.0).read(&mut frame) {
             Ok(length) => {

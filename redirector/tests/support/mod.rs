@@ -34,17 +34,18 @@ pub const QUIET: Duration = Duration::from_millis(300);
 ///
 /// Where namespaces or programs are not to be had the test is skipped, and says so; under CI it fails.
 pub fn in_world(test: impl FnOnce(&World)) {
-    at(Hook::Auto, test);
+    in_world_at(Hook::Auto, test);
 }
 
 /// Runs a test once for each kind of hook, every time in a world of its own.
 pub fn at_each_hook(test: impl Fn(&World)) {
     for hook in [Hook::Tcx, Hook::Clsact] {
-        at(hook, &test);
+        in_world_at(hook, &test);
     }
 }
 
-fn at(hook: Hook, test: impl FnOnce(&World)) {
+/// Runs a test in a world of its own whose agents attach to hooks of one kind.
+pub fn in_world_at(hook: Hook, test: impl FnOnce(&World)) {
     if !nix::unistd::geteuid().is_root() {
         assert!(
             env::var_os("CI").is_none(),
