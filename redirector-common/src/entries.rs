@@ -264,18 +264,23 @@ pub const LOCALS_PER_FAMILY: u32 = 4096;
 #[inline(always)]
 pub fn locals_slot(family: Family, address: &Address, seed: u32) -> u32 {
     let [first, second, third, fourth] = address.words();
-    let mut hash = fold(seed, first);
+    let mut hash = seed ^ first;
     if matches!(family, Family::V6) {
-        hash = fold(fold(fold(hash, second), third), fourth);
+        hash = mix(mix(mix(hash) ^ second) ^ third) ^ fourth;
     }
+    let hash = mix(hash);
     family as u32 * LOCALS_PER_FAMILY + hash % LOCALS_PER_FAMILY
 }
 
-/// Multiply and fold, as in Fibonacci hashing; 0x9e3779b1 is a prime near 2^32 / phi.
+/// Spreads every bit over all: the finalizer of MurmurHash3. Neighbouring addresses differ in the bits that a mere
+/// multiplication loses.
 #[inline(always)]
-const fn fold(hash: u32, word: u32) -> u32 {
-    let product = (hash ^ word).wrapping_mul(0x9e37_79b1);
-    product ^ product >> 15
+const fn mix(mut hash: u32) -> u32 {
+    hash ^= hash >> 16;
+    hash = hash.wrapping_mul(0x85eb_ca6b);
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(0xc2b2_ae35);
+    hash ^ hash >> 16
 }
 
 /// What `tc_ingress` tells `sk_lookup` of the packet that it lets through: the one entry of `HANDOFF`.

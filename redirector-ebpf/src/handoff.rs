@@ -22,7 +22,8 @@ pub fn take(flow: &Flow) -> Option<Handoff> {
     let slot = HANDOFF.get_ptr_mut(0)?;
     // SAFETY: as in `give`.
     let handoff = unsafe { &mut *slot };
-    let steers = handoff.state == HandoffState::Steer as u32 || handoff.state == HandoffState::SynCookie as u32;
+    let steers =
+        handoff.state == HandoffState::Steer as u32 || handoff.state == HandoffState::SynCookie as u32;
     if !steers || !handoff.is_for(flow) {
         return None;
     }

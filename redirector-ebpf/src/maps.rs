@@ -6,8 +6,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use redirector_common::entries::{
-    Handoff, LISTENERS_PER_PROXY, LOCALS_PER_FAMILY, PORT_WORDS, PacketCount, PortWord, PrefixEntry, PrefixKey,
-    ProxyEntry, RouteCount, RouteEntry, Settings,
+    Handoff, LISTENERS_PER_PROXY, LOCALS_PER_FAMILY, PORT_WORDS, PacketCount, PortWord, PrefixEntry,
+    PrefixKey, ProxyEntry, RouteCount, RouteEntry, Settings,
 };
 use redirector_common::{Address, Family, reason::COUNTER_SLOTS};
 

@@ -3,7 +3,9 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{bpf_sock, bpf_sock_tuple},
-    helpers::{bpf_map_lookup_elem, bpf_map_update_elem, bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock},
+    helpers::{
+        bpf_map_lookup_elem, bpf_map_update_elem, bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock,
+    },
     programs::TcContext,
 };
 use core::ptr::{self, NonNull};
@@ -83,7 +85,12 @@ impl Socket {
     pub fn store(&self, index: u32) -> Result<(), i64> {
         // SAFETY: the key is a live u32, and a SOCKMAP takes the socket itself as its value.
         let result = unsafe {
-            bpf_map_update_elem(listeners(), ptr::from_ref(&index).cast(), self.0.as_ptr().cast_const().cast(), 0)
+            bpf_map_update_elem(
+                listeners(),
+                ptr::from_ref(&index).cast(),
+                self.0.as_ptr().cast_const().cast(),
+                0,
+            )
         };
         if result == 0 { Ok(()) } else { Err(-result) }
     }
