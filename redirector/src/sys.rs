@@ -26,3 +26,17 @@ pub fn netns_cookie() -> io::Result<u64> {
 
 /// include/uapi/asm-generic/socket.h
 const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// Whether the calling thread has CAP_PERFMON, or CAP_SYS_ADMIN, which includes it.
+pub fn has_cap_perfmon() -> bool {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    // A kernel that does not tell is not blamed on the caller.
+    set.is_none_or(|set| set & (1 << CAP_PERFMON | 1 << CAP_SYS_ADMIN) != 0)
+}
+
+/// include/uapi/linux/capability.h
+const CAP_SYS_ADMIN: u32 = 21;
+/// As above.
+const CAP_PERFMON: u32 = 38;

@@ -135,6 +135,10 @@ impl Drop for Datapath {
 /// verifier's log, thousands of lines, its last two say why.
 fn loaded(name: &str, result: Result<(), ProgramError>) -> Result<()> {
     let result = match result {
+        // Without it the verifier forbids what every program of ours does, and calls that the program's fault.
+        Err(ProgramError::LoadError { io_error, .. }) if !sys::has_cap_perfmon() => {
+            Err(anyhow::Error::new(io_error))
+        }
         Err(ProgramError::LoadError { verifier_log, .. }) if !verifier_log.to_string().trim().is_empty() => {
             let log = verifier_log.to_string();
             tracing::debug!(program = name, "verifier log:\n{log}");
