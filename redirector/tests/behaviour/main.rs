@@ -6,6 +6,7 @@
 mod support;
 
 mod availability;
+mod cli;
 mod coexistence;
 mod interfaces;
 mod lifecycle;

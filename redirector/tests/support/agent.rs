@@ -13,19 +13,17 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{DEADLINE, Netns, summary::Summary, world::Hook};
+use super::{DEADLINE, summary::Summary, world::Hook};
 
 /// The binary.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_redirector");
 
-/// `redirector run` in a namespace.
-pub fn run_command(netns: &Netns, hook: Hook, interfaces: &str, routes: &[&str]) -> Command {
-    let mut command = netns.command(BINARY);
-    command.args(["run", "--attach", &hook.to_string(), "--interface", interfaces]);
-    for route in routes {
-        command.args(["--route", route]);
-    }
-    command
+/// The arguments of `redirector run`.
+pub fn run_arguments(hook: Hook, interfaces: &str, routes: &[&str]) -> Vec<String> {
+    let hook = hook.to_string();
+    let fixed = ["run", "--attach", &hook, "--interface", interfaces];
+    let routes = routes.iter().flat_map(|route| ["--route", route]);
+    fixed.into_iter().chain(routes).map(str::to_owned).collect()
 }
 
 /// A running agent.
@@ -52,8 +50,7 @@ impl Agent {
     /// Starts an agent.
     ///
     /// The calling thread must stay: the kernel kills the agent when it ends.
-    pub fn spawn(netns: &Netns, hook: Hook, interfaces: &str, routes: &[&str]) -> Self {
-        let mut command = run_command(netns, hook, interfaces, routes);
+    pub fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run the agent");
         let said = Arc::new(Said::default());
         let stderr = child.stderr.take().expect("stderr is a pipe");
@@ -138,7 +135,8 @@ impl Agent {
         self.child.wait().expect("wait for the agent")
     }
 
-    fn output(&mut self) -> String {
+    /// What it wrote to stdout, once it has ended.
+    pub fn output(&mut self) -> String {
         let reader = self.stdout.take().expect("the agent ends once");
         reader.join().expect("the agent's stdout is read")
     }

@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports, reason = "every test crate compiles this and uses its own part of it")]
 
 pub mod agent;
+mod assertions;
 pub mod client;
 pub mod frames;
 pub mod netns;

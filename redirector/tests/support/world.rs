@@ -14,13 +14,14 @@
 use std::{
     env,
     fmt::{self, Display},
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     thread,
-    time::Instant,
 };
 
-use super::{Agent, Listener, Netns, Server};
+use super::{
+    Agent, Listener, Netns, Server,
+    agent::{BINARY, run_arguments},
+};
 
 /// An address family, and in it the address plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +177,9 @@ impl World {
 
     /// Starts an agent that captures what matches, and waits until it steers.
     pub fn agent_at(&self, interfaces: &str, routes: &[&str]) -> Agent {
-        let agent = Agent::spawn(&self.node, self.hook, interfaces, routes);
+        let mut command = self.node.command(BINARY);
+        command.args(run_arguments(self.hook, interfaces, routes));
+        let agent = Agent::spawn(command);
         agent.wait_until_ready();
         agent
     }
@@ -194,52 +197,6 @@ impl World {
     /// Starts an ordinary server on the server's host that listens in both families.
     pub fn real_server(&self, port: u16) -> [Server; 2] {
         FAMILIES.map(|family| Listener::ordinary((family.server(), port)).serve(&self.server, "server"))
-    }
-
-    /// Asserts that a connection of the client is answered by the server of this name, to which the connection's
-    /// destination is its original one and its peer the client.
-    #[track_caller]
-    pub fn assert_reaches(&self, to: impl Into<SocketAddr>, name: &str) {
-        self.assert_reaches_from(&self.client, to, name);
-    }
-
-    /// Asserts the same of a connection from another namespace.
-    #[track_caller]
-    pub fn assert_reaches_from(&self, from: &Netns, to: impl Into<SocketAddr>, name: &str) {
-        let to = to.into();
-        let answer = super::ask(from, to).unwrap_or_else(|error| panic!("{to} is not answered: {error}"));
-        assert_eq!(answer.name, name, "who answers at {to}");
-        assert_eq!(answer.destination, to, "the original destination as {name} sees it");
-        assert_eq!(answer.peer, answer.client, "the client as {name} sees it");
-    }
-
-    /// Asserts that a connection of the client is answered by the server of this name, if not at once then soon.
-    #[track_caller]
-    pub fn assert_comes_to_reach(&self, to: impl Into<SocketAddr>, name: &str) {
-        let to = to.into();
-        let begin = Instant::now();
-        loop {
-            let answered = super::client::connect(&self.client, to, super::QUIET).is_ok();
-            if answered || begin.elapsed() > super::DEADLINE {
-                return self.assert_reaches(to, name);
-            }
-        }
-    }
-
-    /// Asserts that a connection of the client is refused by whoever is there.
-    #[track_caller]
-    pub fn assert_refused(&self, to: impl Into<SocketAddr>) {
-        let to = to.into();
-        let error = super::ask(&self.client, to).map(|answer| answer.name).expect_err("nobody answers");
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "the answer of {to}");
-    }
-
-    /// Asserts that a connection of the client gets no answer of any kind.
-    #[track_caller]
-    pub fn assert_silent(&self, to: impl Into<SocketAddr>) {
-        let to = to.into();
-        let error = super::client::connect(&self.client, to, super::QUIET).expect_err("nobody answers");
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "the answer of {to}");
     }
 }
 
