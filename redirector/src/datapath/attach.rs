@@ -134,21 +134,25 @@ impl Datapath {
     }
 
     fn attach_clsact(&mut self, interface: &Interface) -> Result<Attachment> {
-        let made_qdisc = qdisc::add_clsact(interface.index)?;
-        self.attach_filter(&interface.name, made_qdisc).inspect_err(|_| {
+        let mut made_qdisc = qdisc::add_clsact(interface.index)?;
+        // What an agent that was killed left passes everything, and may have the priority that is wanted here.
+        made_qdisc |= qdisc::remove_our_filters(interface.index, None)?;
+        self.attach_filter(interface, made_qdisc).inspect_err(|_| {
             if made_qdisc {
                 let _ = qdisc::remove_unused_clsact(interface.index);
             }
         })
     }
 
-    fn attach_filter(&mut self, name: &str, made_qdisc: bool) -> Result<Attachment> {
-        // Priority 0: the kernel picks a free one, before the filters that are there.
+    fn attach_filter(&mut self, interface: &Interface, made_qdisc: bool) -> Result<Attachment> {
+        // Before the filters that are there, any of which may end the chain. With 0, where there is none or no room
+        // before them, the kernel picks one: 49152, or less if that is taken (net/sched/cls_api.c, tcf_auto_prio).
+        let lowest = qdisc::lowest_priority(interface.index)?;
+        let priority = lowest.map_or(0, |lowest| lowest.saturating_sub(1));
         let handle = TcHandle::new(qdisc::HANDLE.major, qdisc::HANDLE.minor);
-        let options = NlOptions { handle, ..NlOptions::default() };
+        let options = TcAttachOptions::Netlink(NlOptions { priority, handle, ..NlOptions::default() });
         let program = self.tc_ingress()?;
-        let link =
-            program.attach_with_options(name, TcAttachType::Ingress, TcAttachOptions::Netlink(options))?;
+        let link = program.attach_with_options(&interface.name, TcAttachType::Ingress, options)?;
         Ok(Attachment { link: program.take_link(link)?, hook: Hook::Clsact, made_qdisc })
     }
 

@@ -55,14 +55,9 @@ pub const HANDLE: TcHandle = TcHandle { major: 0, minor: 82 };
 ///
 /// The kernel's.
 pub fn remove_our_filters(ifindex: u32, keep: Option<u16>) -> Result<bool> {
-    let mut request = clsact(ifindex);
-    request.header.parent = INGRESS_PARENT;
-    let filters = netlink::dump(RouteNetlinkMessage::GetTrafficFilter(request)).context("list filters")?;
     let mut removed = false;
-    for filter in filters {
-        let RouteNetlinkMessage::NewTrafficFilter(filter) = filter else { continue };
-        let priority = (filter.header.info >> 16) as u16;
-        if filter.header.handle != HANDLE || Some(priority) == keep || !runs_tc_ingress(&filter) {
+    for filter in ingress_filters(ifindex)? {
+        if filter.header.handle != HANDLE || Some(priority(&filter)) == keep || !runs_tc_ingress(&filter) {
             continue;
         }
         let mut request = TcMessage::default();
@@ -72,6 +67,30 @@ pub fn remove_our_filters(ifindex: u32, keep: Option<u16>) -> Result<bool> {
         removed = true;
     }
     Ok(removed)
+}
+
+/// The priority of the ingress filter that sees packets first.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn lowest_priority(ifindex: u32) -> Result<Option<u16>> {
+    Ok(ingress_filters(ifindex)?.iter().map(priority).min())
+}
+
+fn ingress_filters(ifindex: u32) -> Result<Vec<TcMessage>> {
+    let mut request = clsact(ifindex);
+    request.header.parent = INGRESS_PARENT;
+    let filters = netlink::dump(RouteNetlinkMessage::GetTrafficFilter(request)).context("list filters")?;
+    let filters = filters.into_iter().filter_map(|filter| match filter {
+        RouteNetlinkMessage::NewTrafficFilter(filter) => Some(filter),
+        _ => None,
+    });
+    Ok(filters.collect())
+}
+
+fn priority(filter: &TcMessage) -> u16 {
+    (filter.header.info >> 16) as u16
 }
 
 fn runs_tc_ingress(filter: &TcMessage) -> bool {
