@@ -15,12 +15,12 @@ fn another_program_before_or_behind_sees_every_packet_as_it_was() {
         (Hook::Tcx, Place::TcxFirst, When::Later),
         (Hook::Tcx, Place::TcxLast, When::Earlier),
         (Hook::Tcx, Place::TcxLast, When::Later),
-        (Hook::Tcx, Place::ClsactFirst, When::Earlier),
+        (Hook::Tcx, Place::Clsact(1), When::Earlier),
         (Hook::Clsact, Place::TcxFirst, When::Earlier),
-        (Hook::Clsact, Place::ClsactFirst, When::Earlier),
-        (Hook::Clsact, Place::ClsactFirst, When::Later),
-        (Hook::Clsact, Place::ClsactLast, When::Earlier),
-        (Hook::Clsact, Place::ClsactLast, When::Later),
+        (Hook::Clsact, Place::Clsact(1), When::Earlier),
+        (Hook::Clsact, Place::Clsact(1), When::Later),
+        (Hook::Clsact, Place::Clsact(u16::MAX), When::Earlier),
+        (Hook::Clsact, Place::Clsact(u16::MAX), When::Later),
     ] {
         println!("the agent at {hook}, another program at {place:?}, attached {when:?}");
         in_world_at(hook, |world| {
@@ -53,10 +53,36 @@ fn another_program_before_or_behind_sees_every_packet_as_it_was() {
 }
 
 #[test]
+fn a_program_that_was_there_and_accepts_everything_hides_nothing_from_the_agent() {
+    for (hook, place) in [
+        (Hook::Tcx, Place::TcxFirst),
+        (Hook::Tcx, Place::Clsact(1)),
+        // Priority 1 is that of others: nothing can be before it.
+        (Hook::Clsact, Place::Clsact(2)),
+        (Hook::Clsact, Place::Clsact(u16::MAX)),
+    ] {
+        println!("the agent at {hook}, another program at {place:?}");
+        in_world_at(hook, |world| {
+            let _proxy = world.proxy();
+            let _tap = Tap::attach_accepting(world, place);
+            // One that was killed leaves its filter where the next one wants to be.
+            world.agent(&["all:8080=proxy:15001"]).kill();
+            let agent = world.agent(&["all:8080=proxy:15001"]);
+            for family in FAMILIES {
+                for address in [family.service(), family.node()] {
+                    world.assert_reaches((address, PORT), "proxy");
+                }
+            }
+            assert_eq!(agent.stop().connections("all"), 4);
+        });
+    }
+}
+
+#[test]
 fn what_is_not_a_new_tcp_connection_passes_each_for_its_reason() {
     at_each_hook(|world| {
         let _proxy = world.proxy();
-        let tap = Tap::attach(world, Place::ClsactLast);
+        let tap = Tap::attach(world, Place::Clsact(u16::MAX));
         let agent = world.agent(&["all:8080=proxy:15001 else drop"]);
         let wire = Wire::open(&world.client, "to-node");
         let strange = FAMILIES.map(strangers).concat();

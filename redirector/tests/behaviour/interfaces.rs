@@ -62,3 +62,33 @@ fn an_interface_that_is_not_captured_is_left_alone() {
         assert_eq!(agent.stop().connections("all"), 2);
     });
 }
+
+#[test]
+fn clients_behind_a_bridge_are_steered_at_its_port_and_at_the_bridge_itself() {
+    at_each_hook(|world| {
+        let _proxy = world.proxy();
+        let _real = world.real_server(PORT);
+        // The node's addresses, and its MAC address, move from the link to a bridge that the link is a port of.
+        world.node.ip(
+            "link add bridge address 02:00:00:00:00:01 type bridge forward_delay 0 mcast_snooping 0
+             link set bridge addrgenmode none
+             address flush dev to-client
+             link set to-client master bridge
+             address add 10.0.1.1/24 dev bridge
+             address add 2001:db8:1::1/64 dev bridge nodad
+             link set bridge up
+             neighbour add 10.0.1.2 lladdr 02:00:00:00:00:02 dev bridge nud permanent
+             neighbour add 2001:db8:1::2 lladdr 02:00:00:00:00:02 dev bridge nud permanent",
+        );
+        for interfaces in ["to-client", "bridge"] {
+            let agent = world.agent_at(interfaces, &["all:8080=proxy:15001"]);
+            for family in FAMILIES {
+                for address in [family.service(), family.server(), family.node()] {
+                    world.assert_reaches((address, PORT), "proxy");
+                }
+            }
+            let summary = agent.stop();
+            assert_eq!([summary.connections("all"), summary.lost("all")], [6, 0], "captured at {interfaces}");
+        }
+    });
+}

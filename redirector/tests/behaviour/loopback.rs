@@ -23,7 +23,7 @@ fn packets_to_or_from_loopback_and_its_like_are_never_redirected() {
                 .run(|| ["all", "default", "lo", "to-client"].map(|scope| read(scope).expect("read it")))
         };
         assert!(route_localnet().iter().all(|value| value == "0\n"));
-        let tap = Tap::attach(world, Place::ClsactLast);
+        let tap = Tap::attach(world, Place::Clsact(u16::MAX));
         let agent = world
             .agent(&["all:1-65535=proxy:15001 else drop", "127.0.0.0/8,[::1]:8080=proxy:15001 else drop"]);
         let wire = Wire::open(&world.client, "to-node");

@@ -23,10 +23,8 @@ pub enum Place {
     TcxFirst,
     /// Behind all TCX programs that are there.
     TcxLast,
-    /// A filter of the clsact qdisc, before those whose priority the kernel chose.
-    ClsactFirst,
-    /// A filter of the clsact qdisc, behind those whose priority the kernel chose.
-    ClsactLast,
+    /// A filter of the clsact qdisc of this priority, of which 1 sees packets first.
+    Clsact(u16),
 }
 
 /// The program, and the far end of its link.
@@ -38,8 +36,17 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Attaches it to the ingress of the node's interface to the client.
+    /// Attaches it to the ingress of the node's interface to the client. Later programs see every packet too.
     pub fn attach(world: &World, place: Place) -> Self {
+        Self::attach_with(world, place, TCX_NEXT)
+    }
+
+    /// Attaches one that accepts every packet, so that no later program sees any.
+    pub fn attach_accepting(world: &World, place: Place) -> Self {
+        Self::attach_with(world, place, TCX_PASS)
+    }
+
+    fn attach_with(world: &World, place: Place, verdict: i32) -> Self {
         let far = Netns::new("tap");
         world.node.ip(&format!(
             "link add tap type veth peer name tap netns {}
@@ -48,13 +55,13 @@ impl Tap {
             far.path()
         ));
         far.ip("link set tap addrgenmode none\nlink set tap up");
-        if matches!(place, Place::ClsactFirst | Place::ClsactLast) {
+        if matches!(place, Place::Clsact(_)) {
             // An agent may have made it.
             world.node.try_output("tc qdisc add dev to-client clsact");
         }
         let wire = Wire::open(&far, "tap");
         // aya finds interfaces, and detaches, in the calling thread's namespace.
-        let ebpf = world.node.run(|| attach(place));
+        let ebpf = world.node.run(|| attach(place, verdict));
         Self { node: world.node.clone(), ebpf: Some(ebpf), wire }
     }
 }
@@ -66,33 +73,35 @@ impl Drop for Tap {
     }
 }
 
-fn attach(place: Place) -> Ebpf {
+fn attach(place: Place, verdict: i32) -> Ebpf {
     let tap = if_nametoindex("tap").expect("find the tap");
-    let mut ebpf = Ebpf::load(&program(tap)).expect("load the tap's object");
+    let mut ebpf = Ebpf::load(&program(tap, verdict)).expect("load the tap's object");
     let program = ebpf.program_mut("tap").expect("the object has the program");
     let program: &mut SchedClassifier = program.try_into().expect("it is a classifier");
     program.load().expect("load the tap's program");
     let options = match place {
         Place::TcxFirst => TcAttachOptions::TcxOrder(LinkOrder::first()),
         Place::TcxLast => TcAttachOptions::TcxOrder(LinkOrder::last()),
-        Place::ClsactFirst => TcAttachOptions::Netlink(NlOptions { priority: 1, ..NlOptions::default() }),
-        Place::ClsactLast => {
-            TcAttachOptions::Netlink(NlOptions { priority: u16::MAX, ..NlOptions::default() })
-        }
+        Place::Clsact(priority) => TcAttachOptions::Netlink(NlOptions { priority, ..NlOptions::default() }),
     };
     program.attach_with_options("to-client", TcAttachType::Ingress, options).expect("attach the tap");
     ebpf
 }
 
-/// An ELF object with one program: `bpf_clone_redirect(ctx, tap, 0); return TCX_NEXT`.
-fn program(tap: u32) -> Vec<u8> {
+/// Verdicts (include/uapi/linux/bpf.h); a clsact filter reads them as TC_ACT_UNSPEC and TC_ACT_OK.
+const TCX_NEXT: i32 = -1;
+const TCX_PASS: i32 = 0;
+
+/// An ELF object with one program: `bpf_clone_redirect(ctx, tap, 0); return verdict`.
+fn program(tap: u32, verdict: i32) -> Vec<u8> {
     let [a, b, c, d] = tap.to_le_bytes();
+    let [e, f, g, h] = verdict.to_le_bytes();
     let code: [[u8; 8]; 5] = [
-        [0xb7, 2, 0, 0, a, b, c, d],             // r2 = tap
-        [0xb7, 3, 0, 0, 0, 0, 0, 0],             // r3 = 0: egress
-        [0x85, 0, 0, 0, 13, 0, 0, 0],            // call bpf_clone_redirect
-        [0xb7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], // r0 = TCX_NEXT
-        [0x95, 0, 0, 0, 0, 0, 0, 0],             // exit
+        [0xb7, 2, 0, 0, a, b, c, d],  // r2 = tap
+        [0xb7, 3, 0, 0, 0, 0, 0, 0],  // r3 = 0: egress
+        [0x85, 0, 0, 0, 13, 0, 0, 0], // call bpf_clone_redirect
+        [0xb7, 0, 0, 0, e, f, g, h],  // r0 = verdict
+        [0x95, 0, 0, 0, 0, 0, 0, 0],  // exit
     ];
     let code = code.concat();
     let mut object = Object::new(BinaryFormat::Elf, object::Architecture::Bpf, Endianness::Little);
