@@ -2,7 +2,7 @@
 //! it gets: who answered, and as whom, is what tests of redirection are about.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpStream},
     os::fd::AsRawFd as _,
     sync::{
@@ -171,8 +171,7 @@ impl Serving {
     }
 
     fn answer_once(&self, mut stream: TcpStream) -> io::Result<()> {
-        let mut request = [0; 64];
-        stream.read(&mut request)?;
+        BufReader::new(&stream).read_line(&mut String::new())?;
         stream.write_all(self.greeting(&stream)?.as_bytes())
     }
 
