@@ -53,19 +53,20 @@ fn connections_that_the_proxy_closes_are_as_many_as_to_a_direct_listener() {
 }
 
 /// How many connections to each destination.
-fn count() -> u32 {
+pub fn count() -> u32 {
     if is_soak() { 60_000 } else { 3_000 }
 }
 
 /// Has the client use each of few ports many times.
-fn reuse_ports(world: &World) {
+pub fn reuse_ports(world: &World) {
     let ports = if is_soak() { "32768 60999" } else { "40000 40499" };
     world.client.set_sysctl("ipv4/ip_local_port_range", ports);
     world.client.set_sysctl("ipv4/tcp_tw_reuse", "1");
 }
 
+/// Prints what became of them, asserts that none failed, and returns their rate.
 #[track_caller]
-fn report(what: &str, turnover: &Turnover) -> f64 {
+pub fn report(what: &str, turnover: &Turnover) -> f64 {
     let rate = turnover.rate();
     println!("{what}: {} connections, {} failed, {rate:.0}/s", turnover.count, turnover.failures.len());
     assert!(turnover.failures.is_empty(), "{what}: of {}: {:#?}", turnover.count, turnover.failures);

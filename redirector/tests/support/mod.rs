@@ -8,6 +8,7 @@
 pub mod agent;
 mod assertions;
 pub mod client;
+pub mod envoy;
 pub mod frames;
 pub mod netns;
 pub mod server;
@@ -21,6 +22,7 @@ use std::{env, time::Duration};
 
 pub use agent::Agent;
 pub use client::{Connection, ask};
+pub use envoy::Envoy;
 pub use netns::Netns;
 pub use server::{Listener, Server};
 pub use world::{Hook, World};

@@ -25,15 +25,25 @@ impl Turnover {
     }
 }
 
-/// Makes so many connections one after the other from one address to another, where a server of this name answers.
+/// Makes so many connections one after the other from one address to another, where a server of this name answers
+/// and sees the client itself.
 pub fn turn_over(netns: &Netns, to: SocketAddr, name: &str, count: u32) -> Turnover {
-    netns.run(|| {
+    turn_over_for(netns, to, count, |answer| answer.name == name && answer.peer == answer.client)
+}
+
+/// Makes so many connections one after the other from one address to another, each with the right answer.
+pub fn turn_over_for(
+    netns: &Netns,
+    to: SocketAddr,
+    count: u32,
+    is_right: impl Fn(&Answer) -> bool + Send,
+) -> Turnover {
+    netns.run(move || {
         let mut failures = Vec::new();
         let begin = Instant::now();
         for number in 1..=count {
             match exchange(to) {
-                Ok(answer)
-                    if answer.name == name && answer.destination == to && answer.peer == answer.client => {}
+                Ok(answer) if answer.destination == to && is_right(&answer) => {}
                 Ok(answer) => failures.push(format!("{number}: {answer:?}")),
                 Err(error) => failures.push(format!("{number}: {error}")),
             }

@@ -1,0 +1,194 @@
+//! A real Envoy as the proxy: transparent, with `original_dst`, connecting on to the original destination.
+
+use std::{
+    io::{ErrorKind, Read as _},
+    net::IpAddr,
+};
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    support::{
+        DEADLINE, Envoy, Listener, Server, World, ask, at_each_hook,
+        client::{Answer, connect},
+        envoy::is_here,
+        in_world,
+        turnover::{turn_over, turn_over_for},
+        world::{FAMILIES, Family, PORT},
+    },
+    turnover::{count, report, reuse_ports},
+};
+
+#[test]
+fn connections_through_envoy_reach_their_original_destination_and_no_envoy_again() {
+    if !is_here() {
+        return;
+    }
+    at_each_hook(|world| {
+        let _servers = serve(world, false);
+        let envoy = Envoy::start(world);
+        // The server's side is captured as well, where the answers to Envoy arrive.
+        let agent = world.agent_at("to-*", &["all:1-65535=proxy:15001"]);
+        for family in FAMILIES {
+            for _ in 0..32 {
+                assert_through_envoy_to_both(world, family);
+            }
+            assert_eq!(envoy.accepted(family), 64, "Envoy took each connection once");
+            // The kernel picks by a hash: that one of two gets none of 64 has a chance of 10^-19.
+            let workers = envoy.accepted_by_workers(family);
+            assert!(workers.iter().all(|count| *count > 0), "each worker gets some: {workers:?}");
+            assert_eq!(workers.iter().sum::<u64>(), 64);
+        }
+        assert_eq!(envoy.opened(), 128, "Envoy opened one connection for each");
+        let summary = agent.stop();
+        assert_eq!(
+            [summary.connections("all"), summary.unavailable("all"), summary.lost("all")],
+            [128, 0, 0]
+        );
+        assert_eq!(summary.packets("steered", "proxy"), 128);
+    });
+}
+
+#[test]
+fn while_envoy_is_gone_connections_pass_and_the_next_syn_reaches_the_next_envoy() {
+    if !is_here() {
+        return;
+    }
+    at_each_hook(|world| {
+        comes_and_goes(world, "all:8080=proxy:15001", |to, name| world.assert_reaches(to, name));
+    });
+}
+
+#[test]
+fn while_envoy_is_gone_connections_are_dropped_where_the_route_says_so() {
+    if !is_here() {
+        return;
+    }
+    at_each_hook(|world| {
+        comes_and_goes(world, "all:8080=proxy:15001 else drop", |to, _| world.assert_silent(to));
+    });
+}
+
+#[test]
+fn open_connections_end_when_envoy_is_killed() {
+    if !is_here() {
+        return;
+    }
+    at_each_hook(|world| {
+        let _servers = serve(world, false);
+        let envoy = Envoy::start(world);
+        let _agent = world.agent(&["all:8080=proxy:15001"]);
+        let streams =
+            FAMILIES.into_iter().flat_map(|family| [family.service(), family.node()]).map(|address| {
+                let mut stream = connect(&world.client, (address, PORT).into(), DEADLINE).expect("connect");
+                stream.set_read_timeout(Some(DEADLINE)).expect("set a time-out");
+                stream.read_exact(&mut [0; 8]).expect("the server greets");
+                stream
+            });
+        let streams: Vec<_> = streams.collect();
+        envoy.kill();
+        for mut stream in streams {
+            // The end, or a reset, and not silence.
+            if let Err(error) = stream.read_to_end(&mut Vec::new()) {
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn connections_that_servers_close_never_fail_through_envoy() {
+    if !is_here() {
+        return;
+    }
+    in_world(|world| {
+        reuse_ports(world);
+        let _servers = serve(world, true);
+        let envoy = Envoy::start(world);
+        for family in FAMILIES {
+            let direct = turn_over(&world.client, (family.service(), PORT).into(), "server", count());
+            report(&format!("{family:?}, direct, foreign destination"), &direct);
+            let direct = turn_over(&world.client, (family.node(), PORT).into(), "local", count());
+            report(&format!("{family:?}, direct, local destination"), &direct);
+        }
+        let agent = world.agent(&["all:8080=proxy:15001"]);
+        for family in FAMILIES {
+            for (kind, name, address) in
+                [("foreign", "server", family.service()), ("local", "local", family.node())]
+            {
+                let turnover = turn_over_for(&world.client, (address, PORT).into(), count(), |answer| {
+                    answer.name == name && came_from_the_node(family, answer)
+                });
+                report(&format!("{family:?}, through Envoy, {kind} destination"), &turnover);
+            }
+            assert_eq!(envoy.accepted(family), u64::from(2 * count()), "none was tried twice");
+        }
+        let summary = agent.stop();
+        assert_eq!(
+            [summary.connections("all"), summary.unavailable("all"), summary.lost("all")],
+            [u64::from(4 * count()), 0, 0]
+        );
+    });
+}
+
+/// Envoy is killed and started again, while the agent runs and while it is stopped.
+fn comes_and_goes(world: &World, route: &str, assert_without: impl Fn((IpAddr, u16), &str)) {
+    let _servers = serve(world, false);
+    let mut envoy = Envoy::start(world);
+    let agent = world.agent(&[route]);
+    let with = || FAMILIES.into_iter().for_each(|family| assert_through_envoy_to_both(world, family));
+    let without = || {
+        for family in FAMILIES {
+            assert_without((family.service(), PORT), "server");
+            assert_without((family.node(), PORT), "local");
+        }
+    };
+    with();
+    for stopped in [false, true] {
+        if stopped {
+            agent.signal(Signal::SIGSTOP);
+        }
+        envoy.kill();
+        without();
+        envoy = Envoy::start(world);
+        with();
+        assert_eq!(FAMILIES.map(|family| envoy.accepted(family)), [2, 2]);
+        agent.signal(Signal::SIGCONT);
+    }
+    let summary = agent.stop();
+    assert_eq!([summary.connections("all"), summary.unavailable("all"), summary.lost("all")], [12, 8, 0]);
+}
+
+/// Asserts that a connection to another host and one to the node itself each reach who is there, through Envoy.
+#[track_caller]
+fn assert_through_envoy_to_both(world: &World, family: Family) {
+    for (name, address) in [("server", family.service()), ("local", family.node())] {
+        let to = (address, PORT).into();
+        let answer = ask(&world.client, to).unwrap_or_else(|error| panic!("{to} is not answered: {error}"));
+        assert_eq!(answer.name, name, "who answers at {to}");
+        assert_eq!(answer.destination, to, "the original destination, as Envoy saw it");
+        assert!(came_from_the_node(family, &answer), "{name} was reached from {}", answer.peer);
+    }
+}
+
+/// Whether the server saw the node, which Envoy is on, and not the client.
+fn came_from_the_node(family: Family, answer: &Answer) -> bool {
+    let node = if answer.name == "local" { family.node() } else { family.node_to_server() };
+    answer.peer.ip() == node && answer.peer != answer.client
+}
+
+/// Starts `server`, on another host that has the service's addresses, and `local`, on the node itself.
+fn serve(world: &World, closing: bool) -> Vec<Server> {
+    world.server.ip("address add 192.0.2.1/32 dev lo\naddress add 2001:db8:2::1/128 dev lo nodad");
+    let listener = |address| {
+        let listener = Listener::ordinary((address, PORT));
+        if closing { listener.closing() } else { listener }
+    };
+    let servers = FAMILIES.into_iter().flat_map(|family| {
+        [
+            listener(family.service()).serve(&world.server, "server"),
+            listener(family.node()).serve(&world.node, "local"),
+        ]
+    });
+    servers.collect()
+}
