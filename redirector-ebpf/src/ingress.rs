@@ -91,7 +91,13 @@ fn new_connection(ctx: &TcContext, word: PortWord, flow: &Flow) -> Outcome {
     }
     let reason = match entry.kind {
         kind if kind == RouteKind::Drop as u8 => Reason::DropRoute,
-        kind if kind == RouteKind::Proxy as u8 => to_proxy(ctx, flow, slot, &entry, local, attached),
+        kind if kind == RouteKind::Proxy as u8 => {
+            if proxy::is_own_port(&entry, flow) {
+                // The route excludes it, and so does not count it.
+                return Reason::ProxyPort.into();
+            }
+            to_proxy(ctx, flow, slot, &entry, local, attached)
+        }
         _ => Reason::PassRoute,
     };
     Outcome { reason, on_unavailable: entry.on_unavailable, route: Some(slot) }
@@ -106,9 +112,6 @@ fn to_proxy(
     local: bool,
     attached: bool,
 ) -> Reason {
-    if proxy::is_own_port(entry, flow) {
-        return Reason::ProxyPort;
-    }
     if !attached {
         return Reason::Detached;
     }
