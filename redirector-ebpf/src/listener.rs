@@ -3,7 +3,7 @@
 use aya_ebpf::programs::TcContext;
 use redirector_common::{
     Address, Family, Flow, Protocol, Reason,
-    entries::{ProxyEntry, listener_index, listener_of},
+    entries::{listener_index, listener_of},
 };
 
 use crate::{
@@ -51,8 +51,11 @@ pub fn learn_index(ctx: &TcContext) -> Reason {
 #[inline(always)]
 fn learn(ctx: &TcContext, slot: u32, protocol: Protocol, family: Family) -> Result<Socket, Reason> {
     let proxy = PROXIES.get(slot).ok_or(Reason::NoListener)?;
-    let flow = flow_to(proxy, protocol, family).ok_or(Reason::NoListener)?;
-    let (found, _) = handoff::probe(|| Socket::find(ctx, &flow));
+    let address = proxy.address(family);
+    if *address == Address::default() {
+        return Err(Reason::NoListener);
+    }
+    let (found, _) = handoff::probe(|| Socket::listening_at(ctx, family, address, proxy.port));
     let listener = found.filter(|socket| socket.state() == state::LISTEN).ok_or(Reason::NoListener)?;
     if listener.is_device_bound() {
         return Err(Reason::DeviceBound);
@@ -62,21 +65,4 @@ fn learn(ctx: &TcContext, slot: u32, protocol: Protocol, family: Family) -> Resu
         Err(EOPNOTSUPP) => Err(Reason::MptcpListener),
         Err(_) => Err(Reason::NoListener),
     }
-}
-
-/// A flow to the proxy itself. Its source port is 0, which no connection has.
-#[inline(always)]
-fn flow_to(proxy: &ProxyEntry, protocol: Protocol, family: Family) -> Option<Flow> {
-    let address = *proxy.address(family);
-    if address == Address::default() {
-        return None;
-    }
-    Some(Flow {
-        family,
-        protocol,
-        source: address,
-        destination: address,
-        source_port: 0,
-        destination_port: proxy.port,
-    })
 }

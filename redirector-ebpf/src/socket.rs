@@ -2,14 +2,20 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{bpf_sock, bpf_sock_tuple},
+    bindings::{
+        bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as Ipv4Tuple,
+        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as Ipv6Tuple,
+    },
     helpers::{
         bpf_map_lookup_elem, bpf_map_update_elem, bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock,
     },
     programs::TcContext,
 };
-use core::ptr::{self, NonNull};
-use redirector_common::{Family, Flow};
+use core::{
+    mem::MaybeUninit,
+    ptr::{self, NonNull},
+};
+use redirector_common::{Address, Family, Flow};
 
 use crate::maps::{LISTENERS, TRANSPARENT_BYTE, TRANSPARENT_MASK};
 
@@ -39,32 +45,46 @@ impl Socket {
     /// netns's sk_lookup programs, ours too.
     #[inline(always)]
     pub fn find(ctx: &TcContext, flow: &Flow) -> Option<Self> {
-        // SAFETY: all of the union is integers, for which zero is a value.
-        let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
-        let length = match flow.family {
+        let ports = [flow.source_port, flow.destination_port];
+        Self::look_up(ctx, flow.family, &flow.source, &flow.destination, ports)
+    }
+
+    /// The socket that the kernel would give a segment to an address and port of this host to, if it came from there
+    /// and from port 0, which no connection has: a listener.
+    #[inline(always)]
+    pub fn listening_at(ctx: &TcContext, family: Family, address: &Address, port: u16) -> Option<Self> {
+        Self::look_up(ctx, family, address, address, [0, port])
+    }
+
+    #[inline(always)]
+    fn look_up(
+        ctx: &TcContext,
+        family: Family,
+        source: &Address,
+        destination: &Address,
+        [source_port, destination_port]: [u16; 2],
+    ) -> Option<Self> {
+        let (sport, dport) = (source_port.to_be(), destination_port.to_be());
+        // Not zeroed first: that would be a loop over the bytes.
+        let mut tuple = MaybeUninit::<bpf_sock_tuple>::uninit();
+        let length = match family {
             Family::V4 => {
-                let [source, ..] = flow.source.words();
-                let [destination, ..] = flow.destination.words();
-                // SAFETY: the union was initialised whole, and both its views are plain integers.
-                let ipv4 = unsafe { &mut tuple.__bindgen_anon_1.ipv4 };
-                ipv4.saddr = source;
-                ipv4.daddr = destination;
-                ipv4.sport = flow.source_port.to_be();
-                ipv4.dport = flow.destination_port.to_be();
-                size_of_val(ipv4)
+                let ([saddr, ..], [daddr, ..]) = (source.words(), destination.words());
+                let ipv4 = Ipv4Tuple { saddr, daddr, sport, dport };
+                // SAFETY: this is one of the views of the union, which is large and aligned enough for each.
+                unsafe { tuple.as_mut_ptr().cast::<Ipv4Tuple>().write(ipv4) };
+                size_of::<Ipv4Tuple>()
             }
             Family::V6 => {
-                // SAFETY: the union was initialised whole, and both its views are plain integers.
-                let ipv6 = unsafe { &mut tuple.__bindgen_anon_1.ipv6 };
-                ipv6.saddr = flow.source.words();
-                ipv6.daddr = flow.destination.words();
-                ipv6.sport = flow.source_port.to_be();
-                ipv6.dport = flow.destination_port.to_be();
-                size_of_val(ipv6)
+                let ipv6 = Ipv6Tuple { saddr: source.words(), daddr: destination.words(), sport, dport };
+                // SAFETY: as above.
+                unsafe { tuple.as_mut_ptr().cast::<Ipv6Tuple>().write(ipv6) };
+                size_of::<Ipv6Tuple>()
             }
         };
-        // SAFETY: the tuple lives on the stack and `length` is that of the view that was filled.
-        let found = unsafe { bpf_skc_lookup_tcp(ctx.as_ptr(), &mut tuple, length as u32, CURRENT_NETNS, 0) };
+        // SAFETY: the tuple lives on the stack and `length` is that of the view that was written.
+        let found =
+            unsafe { bpf_skc_lookup_tcp(ctx.as_ptr(), tuple.as_mut_ptr(), length as u32, CURRENT_NETNS, 0) };
         NonNull::new(found).map(Self)
     }
 
