@@ -1,10 +1,11 @@
 //! The tasks of this workspace: `cargo xtask --help`.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
 mod build;
+mod kernels;
 mod lint;
 mod run;
 mod sandbox;
@@ -28,6 +29,9 @@ enum Task {
         /// Keeps the demonstration up, and prints the commands to enter it, until Ctrl-C or the end of stdin.
         #[arg(long, conflicts_with = "args")]
         keep: bool,
+        /// The agent to run, which is otherwise built.
+        #[arg(long, hide = true)]
+        agent: Option<PathBuf>,
         /// Runs the agent on this host instead, as `redirector run ARGS`.
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<OsString>,
@@ -40,6 +44,12 @@ enum Task {
         /// Arguments for `cargo test`, such as the name of a test; the demonstration is then left out.
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<OsString>,
+    },
+    /// Runs the demonstration on Debian's kernels, each in an emulated machine.
+    Kernels {
+        /// Packages of Debian's kernels, such as `linux-image-amd64`.
+        #[arg(value_name = "PACKAGE")]
+        packages: Vec<String>,
     },
     /// Checks the format, and lints the host's crates and the programs.
     Lint,
@@ -58,9 +68,10 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
-        Task::Run { keep, args } if args.is_empty() => run::demonstrate(keep),
+        Task::Run { keep, agent, args } if args.is_empty() => run::demonstrate(keep, agent),
         Task::Run { args, .. } => run::on_host(&args),
         Task::Test { soak, args } => test::run(soak, &args),
+        Task::Kernels { packages } => kernels::run(&packages),
         Task::Lint => lint::run(),
         Task::Setup => setup::run(),
         Task::Build => build::run(),

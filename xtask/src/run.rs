@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeSet, ffi::OsString, fs, io, net::SocketAddr, os::unix::process::CommandExt as _,
-    process::Command,
+    path::PathBuf, process::Command,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -45,12 +45,12 @@ pub fn on_host(arguments: &[OsString]) -> Result<()> {
     Err(anyhow!(err).context(format!("run {}", agent.display())))
 }
 
-/// `cargo xtask run`: the demonstration.
-pub fn demonstrate(keep: bool) -> Result<()> {
+/// `cargo xtask run`: the demonstration, with this agent or one that is built.
+pub fn demonstrate(keep: bool, agent: Option<PathBuf>) -> Result<()> {
     let mut steps = Steps::default();
     sandbox::check(&mut steps, "cargo xtask run")?;
     setup::commands(&mut steps, setup::DEMONSTRATION)?;
-    let agent = build::agent(&mut steps)?;
+    let agent = agent.map_or_else(|| build::agent(&mut steps), Ok)?;
     let end = End::catch()?;
     steps.result = true;
 

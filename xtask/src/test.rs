@@ -39,7 +39,7 @@ pub fn run(soak: bool, arguments: &[OsString]) -> Result<()> {
 
     if arguments.is_empty() {
         eprintln!();
-        run::demonstrate(false).context("the demonstration")?;
+        run::demonstrate(false, None).context("the demonstration")?;
     }
     println!("test: everything passed");
     Ok(())
