@@ -168,7 +168,7 @@ impl Wire {
     }
 
     /// The next frame; none if none comes for so long.
-    fn receive(&self, within: Duration) -> Option<Vec<u8>> {
+    pub fn receive(&self, within: Duration) -> Option<Vec<u8>> {
         self.0.set_read_timeout(Some(within.max(Duration::from_millis(1)))).expect("set a time-out");
         let mut frame = vec![0; 1 << 16];
         match (&self.0).read(&mut frame) {
