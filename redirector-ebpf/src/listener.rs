@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The errno of a socket that a SOCKMAP cannot hold (include/uapi/asm-generic/errno.h).
-const EOPNOTSUPP: i64 = 95;
+const EOPNOTSUPP: i32 = 95;
 
 /// The listener that takes a new connection of this flow, and its index in `LISTENERS`.
 ///

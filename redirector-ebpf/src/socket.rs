@@ -102,7 +102,7 @@ impl Socket {
     ///
     /// The kernel's errno: EOPNOTSUPP for an MPTCP listener.
     #[inline(always)]
-    pub fn store(&self, index: u32) -> Result<(), i64> {
+    pub fn store(&self, index: u32) -> Result<(), i32> {
         // SAFETY: the key is a live u32, and a SOCKMAP takes the socket itself as its value.
         let result = unsafe {
             bpf_map_update_elem(
@@ -112,6 +112,9 @@ impl Socket {
                 0,
             )
         };
+        // An int before 6.4, whose sign is not in the upper half of the register (d7ba4cc900bf, "bpf: return long from
+        // bpf_map_ops funcs").
+        let result = result as i32;
         if result == 0 { Ok(()) } else { Err(-result) }
     }
 
