@@ -8,6 +8,7 @@ use std::{
     ffi::OsString,
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -22,36 +23,53 @@ pub fn run(soak: bool, arguments: &[OsString]) -> Result<()> {
     let envoy = setup::envoy(&mut steps)?;
     setup::toolchain(&mut steps)?;
 
+    steps.begin("build the tests, and the agent with the programs in it");
+    let mut build = cargo();
+    build.args(["test", "--no-run"]).args(arguments);
+    steps.run("cargo test --no-run", build)?;
+
     steps.begin("run the tests, each binary with mounts of its own");
     let sandbox = env::current_exe().context("find this program's file")?;
     let runner = format!("target.{}.runner=[{:?}, \"sandbox\"]", host()?, sandbox.display().to_string());
     let mut test = cargo();
     test.args(["test", "--no-fail-fast", "--config", &runner]).args(arguments);
+    // Shows what passing tests print too, and so which of them were skipped.
+    if !arguments.iter().any(|argument| argument == "--") {
+        test.arg("--");
+    }
+    test.arg("--show-output");
     // Under CI a test that cannot run here fails; it does not pass by being skipped.
     test.env("CI", "1").env("REDIRECTOR_ENVOY", envoy);
     if soak {
         test.env("REDIRECTOR_SOAK", "1");
     }
-    let counts = count(test)?;
-    println!("tests: {} passed, {} failed, {} ignored", counts.passed, counts.failed, counts.ignored);
-    ensure!(counts.success, "tests failed");
-    ensure!(counts.passed > 0, "no test ran");
+    let start = Instant::now();
+    let mut counts = count(test)?;
+    steps.note(&format!("the tests: done in {} s", start.elapsed().as_secs_f32().round()));
+    ensure!(counts.passed + counts.failed > 0, "no test ran");
 
-    if arguments.is_empty() {
+    if arguments.is_empty() && counts.failed == 0 {
         eprintln!();
-        run::demonstrate(false, None).context("the demonstration")?;
+        match run::demonstrate(false, None) {
+            Ok(()) => counts.passed += 1,
+            Err(err) => {
+                eprintln!("xtask: the demonstration: {err:#}");
+                counts.failed += 1;
+            }
+        }
     }
-    println!("test: everything passed");
+    // The form that tools which read a test's log know.
+    println!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
+    ensure!(counts.failed == 0, "{} failed", counts.failed);
     Ok(())
 }
 
 /// What became of the tests.
 #[derive(Default)]
 struct Counts {
-    success: bool,
     passed: u32,
     failed: u32,
-    ignored: u32,
+    skipped: u32,
 }
 
 /// Runs the tests, shows what they print, and adds up the result lines of their binaries.
@@ -59,25 +77,55 @@ fn count(mut test: Command) -> Result<Counts> {
     let mut child = test.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("run cargo test")?;
     let output = child.stdout.take().context("read from cargo test")?;
     let mut counts = Counts::default();
+    let mut said_skipped = 0;
+    // Within what passing tests printed, of which no more is shown than why a test was skipped: the test.
+    let mut passing: Option<String> = None;
     for line in BufReader::new(output).lines() {
         let line = line.context("read from cargo test")?;
-        println!("{line}");
-        // test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s
-        let Some((_, result)) = line.split_once("test result: ") else { continue };
+        let result = line.strip_prefix("test result: ");
+        if line == "successes:" {
+            passing = Some(String::new());
+        } else if line == "failures:" || result.is_some() {
+            passing = None;
+        }
+        let Some(test) = &mut passing else {
+            println!("{line}");
+            counts.add(result.unwrap_or_default());
+            continue;
+        };
+        if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            name.clone_into(test);
+        } else if line.starts_with("skipped: ") && !test.is_empty() {
+            println!("test {test} ... {line}");
+            said_skipped += 1;
+            // One that says so twice is skipped once.
+            test.clear();
+        }
+    }
+    let success = child.wait().context("wait for cargo test")?.success();
+    counts.passed -= said_skipped;
+    counts.skipped += said_skipped;
+    // A test binary that dies has no result line.
+    if !success && counts.failed == 0 {
+        counts.failed = 1;
+    }
+    Ok(counts)
+}
+
+impl Counts {
+    /// Adds a binary's result, such as `ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; …`.
+    fn add(&mut self, result: &str) {
         let words: Vec<&str> = result.split([' ', ';']).filter(|word| !word.is_empty()).collect();
         for pair in words.windows(2) {
-            let [number, what] = [pair[0], pair[1]];
-            let number = number.parse().unwrap_or(0);
-            match what {
-                "passed" => counts.passed += number,
-                "failed" => counts.failed += number,
-                "ignored" => counts.ignored += number,
+            let number = pair[0].parse().unwrap_or(0);
+            match pair[1] {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.skipped += number,
                 _ => {}
             }
         }
     }
-    counts.success = child.wait().context("wait for cargo test")?.success();
-    Ok(counts)
 }
 
 /// The target that cargo builds for here, such as `x86_64-unknown-linux-gnu`.
