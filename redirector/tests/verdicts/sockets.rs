@@ -135,7 +135,8 @@ impl Sockets {
         }
         let to = SocketAddr::new(taken(family), 8081);
         let mut stream = connect((family.client(), port::TIME_WAIT).into(), to);
-        stream.write_all(b"bye").expect("ask the server to close");
+        stream.set_read_timeout(Some(DEADLINE)).expect("set a time-out");
+        stream.write_all(b"bye\n").expect("ask the server to close");
         stream.read_to_end(&mut Vec::new()).expect("the server closes");
         drop(stream);
         wait_for_time_wait(family);
