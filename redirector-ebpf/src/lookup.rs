@@ -33,15 +33,19 @@ pub fn assign(ctx: &SkLookupContext) {
         if give(ctx, handoff.listener) && handoff.state == HandoffState::Steer as u32 {
             count::taken(handoff.route);
         }
-    } else if let Some(listener) = not_handed_over(&flow, ifindex) {
-        give(ctx, listener);
+    } else if let Some((route, listener)) = not_handed_over(&flow, ifindex)
+        && give(ctx, listener)
+    {
+        // The ACK of a SYN cookie cannot be told from its SYN here, and counts again.
+        count::taken(route);
     }
 }
 
-/// The listener of a connection that changed CPU after `tc_ingress`, or that it could not decide: a packet that
-/// came in fragments.
+/// Route and listener of a connection that `tc_ingress` could not decide, for its packet came in fragments, or whose
+/// packet changed CPU after that, or came in one batch with others: the hook sees all of a batch before the stack sees
+/// the first (net/core/dev.c, __netif_receive_skb_list_core), and one is handed over.
 #[inline(always)]
-fn not_handed_over(flow: &Flow, ifindex: u32) -> Option<u32> {
+fn not_handed_over(flow: &Flow, ifindex: u32) -> Option<(u32, u32)> {
     settings()?;
     CAPTURED.get_ptr(ifindex)?;
     // What the host sends to an address of its own carries the ifindex of the device that has the address, not
@@ -54,12 +58,12 @@ fn not_handed_over(flow: &Flow, ifindex: u32) -> Option<u32> {
     if !word.is_steered() {
         return None;
     }
-    let (_, entry) = route::find(word, flow)?;
+    let (slot, entry) = route::find(word, flow)?;
     let steers = entry.kind == RouteKind::Proxy as u8
         && !proxy::is_own_port(&entry, flow)
         && !flow.destination.never_redirected(flow.family)
         && !flow.source.never_redirected(flow.family);
-    steers.then(|| listener_index(entry.target, flow.protocol, flow.family))
+    steers.then(|| (slot, listener_index(entry.target, flow.protocol, flow.family)))
 }
 
 /// Whether the listener was there to take the connection. The kernel then picks the member of its SO_REUSEPORT group.
