@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use crate::support::{
     Connection, Listener, at_each_hook,
+    frames::{Wire, flag, tcp},
+    napi::receive_in_batches,
     world::{FAMILIES, Family, PORT, PROXY_PORT},
 };
 
@@ -44,6 +46,45 @@ fn steered_connections_carry_bytes_both_ways_as_long_as_they_are_open() {
         for _ in 0..100 {
             connections.iter_mut().for_each(Connection::assert_echoes);
         }
+    });
+}
+
+#[test]
+fn large_transfers_arrive_whole() {
+    at_each_hook(|world| {
+        let _proxy = world.proxy();
+        let _agent = world.agent(&["8080=proxy:15001"]);
+        for family in FAMILIES {
+            for address in [family.service(), family.node()] {
+                let to = (address, PORT).into();
+                let mut connection = Connection::open(&world.client, to).expect("the proxy answers");
+                connection.assert_echoes_much(8 << 20);
+            }
+        }
+    });
+}
+
+#[test]
+fn connections_that_come_in_one_batch_all_reach_the_proxy_and_none_counts_as_lost() {
+    at_each_hook(|world| {
+        let proxy = world.proxy();
+        // As a network card does it: the hook sees all packets of a batch before the stack sees the first.
+        receive_in_batches(world);
+        let agent = world.agent(&["all:8080=proxy:15001"]);
+        let wire = Wire::open(&world.client, "to-node");
+        for family in FAMILIES {
+            for port in 41000..41060 {
+                for address in [family.service(), family.node()] {
+                    wire.send(&tcp((family.client(), port).into(), (address, PORT).into(), flag::SYN));
+                }
+            }
+            for address in [family.service(), family.node()] {
+                world.assert_reaches((address, PORT), "proxy");
+            }
+        }
+        let summary = agent.stop();
+        assert_eq!([summary.connections("all"), summary.lost("all")], [244, 0]);
+        drop(proxy);
     });
 }
 

@@ -3,6 +3,7 @@
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    thread,
     time::Duration,
 };
 
@@ -36,7 +37,6 @@ pub fn ask(netns: &Netns, to: SocketAddr) -> io::Result<Answer> {
 /// Opens a connection, which nobody need take for it to be open.
 pub fn connect(netns: &Netns, to: SocketAddr, within: Duration) -> io::Result<TcpStream> {
     let stream = netns.run(|| TcpStream::connect_timeout(&to, within))?;
-    stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -45,13 +45,17 @@ pub fn connect(netns: &Netns, to: SocketAddr, within: Duration) -> io::Result<Tc
 impl Connection {
     /// Connects, and asks who is there.
     pub fn open(netns: &Netns, to: SocketAddr) -> io::Result<Self> {
-        let stream = connect(netns, to, DEADLINE)?;
+        Self::greet(connect(netns, to, DEADLINE)?)
+    }
+
+    fn greet(stream: TcpStream) -> io::Result<Self> {
+        stream.set_read_timeout(Some(DEADLINE))?;
         let client = stream.local_addr()?;
         let mut stream = BufReader::new(stream);
         let mut line = String::new();
         stream.read_line(&mut line)?;
         let answer = Answer::read(&line, client)
-            .ok_or_else(|| io::Error::other(format!("the connection to {to} ended in {line:?}")))?;
+            .ok_or_else(|| io::Error::other(format!("the connection ended in {line:?}")))?;
         Ok(Self { stream, answer })
     }
 
@@ -64,6 +68,21 @@ impl Connection {
         self.stream.get_mut().write_all(&sent).unwrap_or_else(|error| panic!("write to {name}: {error}"));
         self.stream.read_exact(&mut received).unwrap_or_else(|error| panic!("read from {name}: {error}"));
         assert_eq!(received, sent, "what {name} sent back");
+    }
+}
+
+impl Connection {
+    /// Sends so many bytes, no two pieces of which are alike, and asserts that they come back.
+    #[track_caller]
+    pub fn assert_echoes_much(&mut self, length: usize) {
+        let sent: Vec<u8> = (0..length as u64 / 8).flat_map(u64::to_ne_bytes).collect();
+        let mut received = vec![0; sent.len()];
+        let mut writer = self.stream.get_ref().try_clone().expect("share the socket");
+        thread::scope(|scope| {
+            scope.spawn(|| writer.write_all(&sent).expect("write to the server"));
+            self.stream.read_exact(&mut received).expect("read from the server");
+        });
+        assert!(received == sent, "{length} bytes come back as they were sent");
     }
 }
 

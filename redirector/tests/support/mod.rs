@@ -10,6 +10,7 @@ mod assertions;
 pub mod client;
 pub mod envoy;
 pub mod frames;
+pub mod napi;
 pub mod netns;
 pub mod server;
 pub mod snapshot;
