@@ -5,17 +5,24 @@ use std::{
     fs,
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::Path,
+    time::Instant,
 };
 
-use super::Netns;
+use super::{DEADLINE, Netns};
 
 /// Lines, each with the command or file that it is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot(BTreeSet<String>);
 
 impl Snapshot {
-    /// Takes one.
+    /// Takes one, when all links are up.
     pub fn take(netns: &Netns) -> Self {
+        // The kernel tells the routing tables and the queues of a new link's carrier when it gets round to it, at most
+        // once a second (net/core/link_watch.c).
+        until("all links are up", || {
+            let links = netns.output("ip -o link");
+            (!links.contains(" DOWN") && !links.contains("LOWERLAYERDOWN")).then_some(())
+        });
         let mut lines = BTreeSet::new();
         for command in [
             "ip -d rule",
@@ -58,6 +65,17 @@ impl Snapshot {
     }
 }
 
+/// Asks again until there is an answer.
+fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begin.elapsed() < DEADLINE, "it is not so that {what}");
+    }
+}
+
 fn add(lines: &mut BTreeSet<String>, from: &str, text: &str) {
     let numbered = text.lines().enumerate();
     lines.extend(numbered.map(|(number, line)| format!("{from}: {number}: {line}")));
@@ -72,7 +90,11 @@ fn interfaces(netns: &Netns) -> Vec<String> {
 /// BPF links to the namespace itself, such as sk_lookup's: `bpftool net` does not show them.
 fn netns_links(netns: &Netns) -> String {
     let inode = nix::sys::stat::fstat(netns.as_fd()).expect("stat the namespace").st_ino;
-    let text = netns.output("bpftool link");
+    // It gives up at a link that somebody else is about to make.
+    let text = until("bpftool lists all links", || {
+        let (success, output, _) = netns.try_output("bpftool link");
+        success.then_some(output)
+    });
     text.lines().filter(|line| line.contains(&format!("netns_ino {inode} "))).collect::<Vec<_>>().join("\n")
 }
 
