@@ -30,31 +30,27 @@ fn build() -> Result<()> {
     let Toolchain { rustc, linker } = &toolchain;
     println!("cargo::rerun-if-changed={}", rustc.sysroot.join("bin/rustc").display());
     println!("cargo::rerun-if-changed={}", linker.path.display());
-    // aya-build adds the directory of the programs themselves.
-    for path in
-        ["../redirector-common/Cargo.toml", "../redirector-common/src", "../Cargo.toml", "../Cargo.lock"]
-    {
+    for path in [
+        "../redirector-ebpf/Cargo.toml",
+        "../redirector-ebpf/src",
+        "../redirector-common/Cargo.toml",
+        "../redirector-common/src",
+        "../Cargo.toml",
+        "../Cargo.lock",
+    ] {
         println!("cargo::rerun-if-changed={path}");
     }
-    let mut variables = toolchain.env()?;
-    // aya-build hands on each line of cargo's progress as a warning, and cargo repeats those at every later build.
-    variables.push(("CARGO_TERM_QUIET", "true".into()));
-    for (name, value) in variables {
-        // SAFETY: this process has one thread, so nobody reads the environment while it changes.
-        unsafe { env::set_var(name, value) };
-    }
-
-    let sysroot = rustc.sysroot.to_str().context("the toolchain's path is not UTF-8")?;
-    let package =
-        aya_build::Package { name: "redirector-ebpf", root_dir: "../redirector-ebpf", ..Default::default() };
-    // rustup takes a toolchain's directory for its name; where there is no rustup, PATH leads to the same compiler.
-    aya_build::build_ebpf([package], aya_build::Toolchain::Custom(sysroot)).with_context(|| {
-        let (version, file) = (&rustc.release, linker.path.display());
+    let (built, warnings) = toolchain.build().with_context(|| {
+        let (version, sysroot, file) = (&rustc.release, rustc.sysroot.display(), linker.path.display());
         format!(
             "build the BPF object with rustc {version} in {sysroot} (LLVM {}) and {file} (LLVM {})",
             rustc.llvm, linker.llvm
         )
     })?;
+    for line in warnings.lines() {
+        println!("cargo::warning={line}");
+    }
+    fs::copy(&built, &object).with_context(|| format!("copy {}", built.display()))?;
 
     let size =
         fs::metadata(&object).with_context(|| format!("find the BPF object {}", object.display()))?.len();

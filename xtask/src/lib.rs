@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+mod object;
 pub mod toolchain;
 
 /// The workspace's root directory.

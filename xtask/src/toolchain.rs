@@ -6,14 +6,13 @@
 
 use std::{
     env,
-    ffi::OsString,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::{programs, root, tools};
 
@@ -45,21 +44,6 @@ impl Toolchain {
         }
         let rustc = rustcs.first().ok_or_else(no_rustc)?;
         Err(no_linker(rustc, &linkers))
-    }
-
-    /// The environment in which cargo, and aya-build with it, builds for the BPF target with this pair.
-    pub fn env(&self) -> Result<Vec<(&'static str, OsString)>> {
-        let old = env::var_os("PATH").unwrap_or_default();
-        let path =
-            env::join_paths([self.rustc.sysroot.join("bin")].into_iter().chain(env::split_paths(&old)))
-                .context("put the compiler into PATH")?;
-        let linker = self.linker.path.clone().into_os_string();
-        Ok(vec![
-            ("PATH", path),
-            ("RUSTC_BOOTSTRAP", "1".into()),
-            ("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker.clone()),
-            ("CARGO_TARGET_BPFEB_UNKNOWN_NONE_LINKER", linker),
-        ])
     }
 }
 
@@ -191,7 +175,7 @@ pub fn no_linker(rustc: &Rustc, linkers: &[Linker]) -> anyhow::Error {
 /// What a command writes to stdout, if it succeeds.
 fn output(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("run {command:?}"))?;
-    anyhow::ensure!(output.status.success(), "{command:?}: {}", output.status);
+    ensure!(output.status.success(), "{command:?}: {}", output.status);
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
