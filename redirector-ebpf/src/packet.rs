@@ -74,7 +74,14 @@ pub fn segment(ctx: &TcContext) -> Result<Segment, Reason> {
     if tagged {
         return Err(Reason::Vlan);
     }
-    make_linear(ctx);
+    match headers(ctx) {
+        Err(Reason::Truncated) if make_linear(ctx) => headers(ctx),
+        segment => segment,
+    }
+}
+
+#[inline(always)]
+fn headers(ctx: &TcContext) -> Result<Segment, Reason> {
     let (family, transport) = match header::<EthHdr>(ctx, 0)?.ether_type() {
         Ok(EtherType::Ipv4) => (Family::V4, ipv4(ctx)?),
         Ok(EtherType::Ipv6) => (Family::V6, ipv6(ctx)?),
@@ -155,16 +162,16 @@ fn enough(ctx: &TcContext, total: usize, header_length: usize) -> Result<(), Rea
     Ok(())
 }
 
-/// Brings the headers into the part of the packet that programs can read. Drivers that build packets from
-/// pages leave as little as the Ethernet header there.
+/// Brings the headers into the part of the packet that programs can read, if they are not all there: drivers that
+/// build packets from pages leave as little as the Ethernet header. Whether there is more to read now.
+///
+/// Only when it is needed. A sender on this host leaves the payload outside, and to bring that in copies the packet's
+/// head, which costs more than all the rest of the program.
 #[inline(always)]
-fn make_linear(ctx: &TcContext) {
+fn make_linear(ctx: &TcContext) -> bool {
     let readable = (ctx.data_end() - ctx.data()) as u32;
     let wanted = if ctx.len() < MAX_HEADERS { ctx.len() } else { MAX_HEADERS };
-    if readable < wanted {
-        // What cannot be read afterwards is `truncated`, and passes.
-        let _ = ctx.pull_data(wanted);
-    }
+    readable < wanted && ctx.pull_data(wanted).is_ok()
 }
 
 /// A header at an offset, which must be borrowed anew after whatever may move the packet.
