@@ -4,6 +4,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod build;
 mod kernels;
 mod lint;
@@ -45,6 +46,14 @@ enum Task {
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<OsString>,
     },
+    /// Measures the programs, and connections through them beside direct and iptables' ones.
+    #[command(after_help = "The suites are programs, connections and closes; all of them without ARGS. \
+        `-- --help` lists the rest.")]
+    Bench {
+        /// Suites, and options such as `--rounds 30`.
+        #[arg(last = true, value_name = "ARGS")]
+        args: Vec<OsString>,
+    },
     /// Runs the demonstration on Debian's kernels, each in an emulated machine.
     Kernels {
         /// Packages of Debian's kernels, such as `linux-image-amd64`.
@@ -71,6 +80,7 @@ fn main() -> ExitCode {
         Task::Run { keep, agent, args } if args.is_empty() => run::demonstrate(keep, agent),
         Task::Run { args, .. } => run::on_host(&args),
         Task::Test { soak, args } => test::run(soak, &args),
+        Task::Bench { args } => bench::run(&args),
         Task::Kernels { packages } => kernels::run(&packages),
         Task::Lint => lint::run(),
         Task::Setup => setup::run(),

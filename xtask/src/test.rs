@@ -29,10 +29,8 @@ pub fn run(soak: bool, arguments: &[OsString]) -> Result<()> {
     steps.run("cargo test --no-run", build)?;
 
     steps.begin("run the tests, each binary with mounts of its own");
-    let sandbox = env::current_exe().context("find this program's file")?;
-    let runner = format!("target.{}.runner=[{:?}, \"sandbox\"]", host()?, sandbox.display().to_string());
     let mut test = cargo();
-    test.args(["test", "--no-fail-fast", "--config", &runner]).args(arguments);
+    test.args(["test", "--no-fail-fast", "--config", &runner()?]).args(arguments);
     // Shows what passing tests print too, and so which of them were skipped.
     if !arguments.iter().any(|argument| argument == "--") {
         test.arg("--");
@@ -126,6 +124,12 @@ impl Counts {
             }
         }
     }
+}
+
+/// What makes cargo run every binary in a sandbox.
+pub fn runner() -> Result<String> {
+    let sandbox = env::current_exe().context("find this program's file")?;
+    Ok(format!("target.{}.runner=[{:?}, \"sandbox\"]", host()?, sandbox.display().to_string()))
 }
 
 /// The target that cargo builds for here, such as `x86_64-unknown-linux-gnu`.

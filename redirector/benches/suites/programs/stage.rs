@@ -1,0 +1,167 @@
+//! The programs, routes and sockets that the packets meet.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr, TcpStream},
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use redirector::{
+    datapath::{Datapath, Marking},
+    routes::{Limits, Origin, Route, compile},
+};
+use redirector_common::{Reason, Verdict};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{
+    figures::Table,
+    packet::{Segment, flag},
+    raw,
+    support::{
+        Listener, Netns, Server,
+        world::{FAMILIES, Family, PORT, PROXY_PORT},
+    },
+};
+
+const ROUTES: [&str; 3] = [
+    "direct:8080=proxy:15001",
+    "prefix:192.0.2.0/24,[2001:db8:2::/64]:8081=proxy:15001",
+    "source:192.0.2.0/24,[2001:db8:2::/64]:8082=proxy:15001 from 10.0.1.0/24,2001:db8:1::/64",
+];
+
+/// A packet to measure.
+pub struct Measured {
+    pub name: &'static str,
+    pub segment: Segment,
+    pub reason: Reason,
+    pub goal: &'static str,
+}
+
+/// The packets of a family. The first is one that no route concerns.
+pub fn packets(family: Family) -> Vec<Measured> {
+    let client = SocketAddr::new(family.client(), 40000);
+    let syn = |port| Segment::syn(client, (family.service(), port).into());
+    let to_node = Segment::syn(client, (family.node(), PORT).into());
+    let local = Segment { source: (family.client(), 40001).into(), ..to_node };
+    let five_times = "at most 5 times empty";
+    let case = |name, segment, reason, goal| Measured { name, segment, reason, goal };
+    vec![
+        case("no route", syn(7).with(flag::ACK), Reason::NoRoute, "at most 10 ns over empty"),
+        case("established, local", local.with(flag::ACK), Reason::Local, "at most 15 ns over empty"),
+        case("established, foreign", established(family), Reason::Established, "one look-up more than local"),
+        case("no connection, foreign", syn(PORT).with(flag::ACK), Reason::NotNew, ""),
+        case("SYN, by port", syn(PORT), Reason::Proxy, five_times),
+        case("SYN, by port, to the node", to_node, Reason::Proxy, five_times),
+        case("SYN, by prefix", syn(8081), Reason::Proxy, five_times),
+        case("SYN, by prefix and source", syn(8082), Reason::Proxy, five_times),
+    ]
+}
+
+/// A segment of a connection to an address that is not known as the host's.
+pub fn established(family: Family) -> Segment {
+    Segment::syn((family.client(), 40001).into(), (taken(family), PORT).into()).with(flag::ACK)
+}
+
+fn taken(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => [192, 0, 2, 10].into(),
+        Family::V6 => [0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10].into(),
+    }
+}
+
+/// Programs, routes and sockets.
+pub struct Stage {
+    datapath: Datapath,
+    _servers: Vec<Server>,
+    _clients: Vec<TcpStream>,
+}
+
+impl Stage {
+    /// In a new namespace, which is the calling thread's.
+    pub fn new(netns: &Netns) -> Self {
+        netns.ip("address add 10.0.1.1/32 dev lo
+             address add 10.0.1.2/32 dev lo
+             address add 2001:db8:1::1/128 dev lo nodad
+             address add 2001:db8:1::2/128 dev lo nodad
+             route add local 192.0.2.10/32 dev lo
+             route add local 2001:db8:2::10/128 dev lo");
+        netns.set_sysctl("ipv6/ip_nonlocal_bind", "1");
+        let (mut servers, mut clients) = (Vec::new(), Vec::new());
+        for family in FAMILIES {
+            let proxy = Listener::proxy((family.loopback(), PROXY_PORT));
+            servers.push(proxy.serve(netns, "proxy"));
+            for address in [taken(family), family.node()] {
+                servers.push(Listener::ordinary((address, PORT)).serve(netns, "server"));
+                clients.push(connect((family.client(), 40001).into(), (address, PORT).into()));
+            }
+        }
+        let routes: Vec<Route> = ROUTES.iter().map(|text| text.parse().expect("a route")).collect();
+        let limits = Limits::default();
+        let compiled =
+            compile(&BTreeMap::from([(Origin::CommandLine, routes)]), &limits).expect("compile the routes");
+        let mut datapath = Datapath::load(&limits, Marking { mark: 0x2000 }).expect("load the programs");
+        datapath.publish(&compiled).expect("write the routes");
+        datapath.set_locals(&FAMILIES.map(Family::node)).expect("write the addresses");
+        datapath.attach_sk_lookup().expect("attach sk_lookup");
+        Self { datapath, _servers: servers, _clients: clients }
+    }
+
+    /// The program that is measured.
+    pub fn tc_ingress(&mut self) -> OwnedFd {
+        let program = self.datapath.classifier("tc_ingress").expect("the programs have tc_ingress");
+        let fd = program.fd().expect("the program is loaded").as_fd();
+        fd.try_clone_to_owned().expect("copy a descriptor")
+    }
+
+    /// Asserts that a case measures what its name says.
+    pub fn check(&mut self, reason: Option<Reason>, program: &OwnedFd, packet: &[u8], name: &str) {
+        let before = self.packets(reason);
+        let run = raw::test_run(program.as_fd(), packet, 1).expect("run a program");
+        assert_eq!(run.return_value as i32, -1, "{name}: what the program returned");
+        assert_eq!(
+            self.packets(reason) - before,
+            u64::from(reason.is_some()),
+            "{name}: counted as {reason:?}"
+        );
+    }
+
+    fn packets(&mut self, reason: Option<Reason>) -> u64 {
+        let counters = self.datapath.counters().expect("read the counters");
+        let count = |&(_, of, count): &(Verdict, _, redirector_common::entries::PacketCount)| {
+            (Some(of) == reason).then_some(count.packets)
+        };
+        counters.iter().filter_map(count).sum()
+    }
+
+    /// Prints how large the programs are.
+    pub fn print_sizes(&mut self) {
+        let mut table =
+            Table::new(&["program", "verified instructions", "instructions", "machine code, bytes"]);
+        let mut sizes = Vec::new();
+        for (name, program) in self.datapath.ebpf().programs() {
+            let info = program.info().expect("describe a program");
+            let translated = info.size_translated().unwrap_or(0) / 8;
+            let verified = info.verified_instruction_count().unwrap_or(0);
+            sizes.push([
+                name.to_owned(),
+                verified.to_string(),
+                translated.to_string(),
+                info.size_jitted().to_string(),
+            ]);
+        }
+        sizes.sort();
+        sizes.into_iter().for_each(|row| table.row(row));
+        println!("\n{table}");
+    }
+}
+
+/// A connection from an address and port.
+fn connect(from: SocketAddr, to: SocketAddr) -> TcpStream {
+    let socket =
+        Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP)).expect("make a socket");
+    // Several connections have the same source.
+    socket.set_reuse_address(true).expect("set SO_REUSEADDR");
+    socket.bind(&from.into()).unwrap_or_else(|error| panic!("bind to {from}: {error}"));
+    socket.connect(&to.into()).unwrap_or_else(|error| panic!("connect to {to}: {error}"));
+    socket.into()
+}
