@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::support::{
     at_each_hook,
-    world::{FAMILIES, Family, HOST_MAC, PORT},
+    world::{FAMILIES, Family, HOST_MAC, PORT, PROXY_PORT},
 };
 
 #[test]
@@ -42,6 +42,8 @@ fn the_ports_that_are_protected_are_not_steered_unless_a_route_says_where_to() {
         for family in FAMILIES {
             world.assert_reaches((family.server(), 22), "server");
             world.assert_reaches((family.server(), 23), "proxy");
+            // The proxy's own port leads to whoever is there, and here it is nobody.
+            world.assert_refused((family.node(), PROXY_PORT));
         }
         assert_eq!(agent.stop().connections("all"), 2);
 

@@ -33,21 +33,33 @@ fn connections_that_the_proxy_closes_are_as_many_as_to_a_direct_listener() {
         println!("skipped: the rate is compared with REDIRECTOR_SOAK=1");
         return;
     }
+    /// In turns, and the best of each counts: others use this machine too.
+    const ROUNDS: u32 = 6;
     for family in FAMILIES {
         in_world(|world| {
             reuse_ports(world);
             let _direct = world.serve_proxy(Listener::ordinary((family.node(), PORT + 1)).closing());
             let _proxy = world.serve_proxy(Listener::proxy((family.loopback(), PROXY_PORT)).closing());
-            let direct = report(
-                "direct",
-                &turn_over(&world.client, (family.node(), PORT + 1).into(), "proxy", count()),
-            );
             let _agent = world.agent(&["all:8080=proxy:15001"]);
-            for address in [family.service(), family.node()] {
-                let rate =
-                    report("steered", &turn_over(&world.client, (address, PORT).into(), "proxy", count()));
-                assert!(rate >= 0.8 * direct, "{family:?} {address}: {rate:.0}/s, direct {direct:.0}/s");
+            let cases = [
+                ("direct", family.node(), PORT + 1),
+                ("foreign", family.service(), PORT),
+                ("local", family.node(), PORT),
+            ];
+            let mut best = [0.0_f64; 3];
+            for _ in 0..ROUNDS {
+                for ((case, address, port), best) in cases.into_iter().zip(&mut best) {
+                    let turnover =
+                        turn_over(&world.client, (address, port).into(), "proxy", count() / ROUNDS);
+                    *best = best.max(report(&format!("{family:?}, {case}"), &turnover));
+                }
             }
+            let [direct, foreign, local] = best;
+            println!("{family:?}: direct {direct:.0}/s, foreign {foreign:.0}/s, local {local:.0}/s");
+            assert!(
+                foreign.min(local) >= 0.8 * direct,
+                "steered connections are less than 0.8 of direct ones"
+            );
         });
     }
 }
