@@ -91,6 +91,8 @@ pub fn demonstrate(keep: bool, agent: Option<PathBuf>) -> Result<()> {
             client.id()
         );
         end.wait()?;
+        // The terminal has written ^C.
+        println!();
     }
     steps.begin("stop the agent with SIGINT; it prints what it counted");
     let stopped = running.stop()?;
