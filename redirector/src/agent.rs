@@ -66,15 +66,20 @@ pub async fn run(settings: RunSettings) -> Result<(), Failure> {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            () = watch.changed() => {
-                agent.datapath.set_locals(&host::addresses()?)?;
-                captures.follow(&mut agent.datapath, &host::interfaces()?, false)?;
-            }
+            () = watch.changed() => report::failed(agent.follow(&captures)),
         }
     }
     agent.datapath.detach()?;
     report::summary(&mut agent.datapath, &compiled)?;
     Ok(())
+}
+
+impl Agent {
+    /// Follows interfaces and addresses.
+    fn follow(&mut self, captures: &Captures) -> anyhow::Result<()> {
+        self.datapath.set_locals(&host::addresses()?)?;
+        captures.follow(&mut self.datapath, &host::interfaces()?, false)
+    }
 }
 
 /// Everything but what steers: programs, maps, listeners, rules.

@@ -20,6 +20,13 @@ pub fn interface_gone(ifindex: u32) {
     eprintln!("interface {ifindex}: gone");
 }
 
+/// What went wrong while traffic is steered: it goes on, and the next change of the host is the next attempt.
+pub fn failed(result: Result<()>) {
+    if let Err(error) = result {
+        eprintln!("warning: {error:#}");
+    }
+}
+
 /// A proxy's listener in one family.
 pub fn proxy(address: SocketAddr, listening: Listening) {
     match listening {
