@@ -264,23 +264,20 @@ pub const LOCALS_PER_FAMILY: u32 = 4096;
 #[inline(always)]
 pub fn locals_slot(family: Family, address: &Address, seed: u32) -> u32 {
     let [first, second, third, fourth] = address.words();
-    let mut hash = seed ^ first;
-    if matches!(family, Family::V6) {
-        hash = mix(mix(mix(hash) ^ second) ^ third) ^ fourth;
-    }
-    let hash = mix(hash);
-    family as u32 * LOCALS_PER_FAMILY + hash % LOCALS_PER_FAMILY
+    let hash = mix(u64::from(seed) ^ u64::from(first));
+    let hash = match family {
+        Family::V4 => hash,
+        Family::V6 => mix(mix(mix(hash ^ u64::from(second)) ^ u64::from(third)) ^ u64::from(fourth)),
+    };
+    family as u32 * LOCALS_PER_FAMILY + (hash >> 32) as u32 % LOCALS_PER_FAMILY
 }
 
-/// Spreads every bit over all: the finalizer of MurmurHash3. Neighbouring addresses differ in the bits that a mere
-/// multiplication loses.
+/// Spreads every bit over the upper half: neighbouring addresses differ in bits that a mere multiplication of words loses.
+/// The constant is 2^64 divided by the golden ratio, as in Fibonacci hashing.
 #[inline(always)]
-const fn mix(mut hash: u32) -> u32 {
-    hash ^= hash >> 16;
-    hash = hash.wrapping_mul(0x85eb_ca6b);
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(0xc2b2_ae35);
-    hash ^ hash >> 16
+const fn mix(hash: u64) -> u64 {
+    let product = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    product ^ product >> 32
 }
 
 /// What `tc_ingress` tells `sk_lookup` of the packet that it lets through: the one entry of `HANDOFF`.

@@ -65,6 +65,17 @@ impl Address {
         ])
     }
 
+    /// An IPv6 address from halves of words in wire order.
+    #[inline(always)]
+    pub const fn from_halves(halves: [u16; 8]) -> Self {
+        const fn word(first: u16, second: u16) -> u32 {
+            let ([a, b], [c, d]) = (first.to_ne_bytes(), second.to_ne_bytes());
+            u32::from_ne_bytes([a, b, c, d])
+        }
+        let [a, b, c, d, e, f, g, h] = halves;
+        Self([word(a, b), word(c, d), word(e, f), word(g, h)])
+    }
+
     /// An address from words in wire order; for IPv4 all but the first are zero.
     #[inline(always)]
     pub const fn from_words(words: [u32; 4]) -> Self {

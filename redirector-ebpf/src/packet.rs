@@ -1,5 +1,7 @@
 //! From bytes to a TCP segment: the headers in wire order, one bounds check each.
 
+use core::mem::offset_of;
+
 use aya_ebpf::programs::TcContext;
 use network_types::{
     eth::{EthHdr, EtherType},
@@ -51,8 +53,10 @@ impl Segment {
                 (Address::v4(ip.src_addr), Address::v4(ip.dst_addr))
             }
             Family::V6 => {
-                let ip = header::<Ipv6Hdr>(ctx, EthHdr::LEN)?;
-                (Address::v6(ip.src_addr), Address::v6(ip.dst_addr))
+                // By halves of words, which is as much as the Ethernet header leaves aligned.
+                let offset = EthHdr::LEN + offset_of!(Ipv6Hdr, src_addr);
+                let [source, destination] = *header::<[[u16; 8]; 2]>(ctx, offset)?;
+                (Address::from_halves(source), Address::from_halves(destination))
             }
         };
         Ok(Flow {
@@ -184,7 +188,8 @@ pub fn header<T>(ctx: &TcContext, offset: usize) -> Result<&T, Reason> {
         return Err(Reason::Truncated);
     }
     // SAFETY: the whole header lies within the packet, as just checked, and the headers used here are made of
-    // bytes, so that any address and any content is valid.
+    // bytes, so that any address and any content is valid. Addresses are made of halves of words: packets begin at even
+    // addresses, and the verifier refuses what the machine cannot read otherwise.
     Ok(unsafe { &*(start as *const T) })
 }
 
