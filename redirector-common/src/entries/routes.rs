@@ -1,0 +1,84 @@
+//! `ROUTES`, `PROXIES` and `LISTENERS`: what a route does, and with whom.
+
+use crate::{Address, Family, Protocol};
+
+/// What a route does with a new connection: the `kind` of a [`RouteEntry`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum RouteKind {
+    /// Leave alone. Also what a slot without a route reads as.
+    Pass = 0,
+    /// Drop.
+    Drop = 1,
+    /// Steer to the proxy in `target`, a slot of `PROXIES`.
+    Proxy = 2,
+}
+
+/// What a new connection gets when the route's target cannot take it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum OnUnavailable {
+    /// Go on as if there were no route.
+    #[default]
+    Pass = 0,
+    /// Drop.
+    Drop = 1,
+}
+
+/// An entry of `ROUTES`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct RouteEntry {
+    /// A [`RouteKind`].
+    pub kind: u8,
+    /// An [`OnUnavailable`].
+    pub on_unavailable: u8,
+    /// Always zero.
+    pub pad: u16,
+    /// For a proxy its slot in `PROXIES`, else zero.
+    pub target: u32,
+}
+const _: () = assert!(size_of::<RouteEntry>() == 8);
+
+/// An entry of `PROXIES`: where a proxy's listener is looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct ProxyEntry {
+    /// IPv4 address of the listener; all zero where the proxy has none.
+    pub v4: Address,
+    /// IPv6 address of the listener; all zero where the proxy has none.
+    pub v6: Address,
+    /// Port of the listener, host order.
+    pub port: u16,
+    /// Always zero.
+    pub pad: u16,
+}
+const _: () = assert!(size_of::<ProxyEntry>() == 36);
+
+impl ProxyEntry {
+    /// The listener's address in a family; all zero where the proxy has none.
+    #[inline(always)]
+    pub const fn address(&self, family: Family) -> &Address {
+        match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        }
+    }
+}
+
+/// Index of a proxy's listener in `LISTENERS`.
+#[inline(always)]
+pub const fn listener_index(proxy: u32, protocol: Protocol, family: Family) -> u32 {
+    (proxy * Protocol::COUNT + protocol as u32) * Family::COUNT + family as u32
+}
+
+/// The proxy, protocol and family of an index in `LISTENERS`.
+#[inline(always)]
+pub const fn listener_of(index: u32) -> (u32, Protocol, Family) {
+    let family = if index & 1 == 0 { Family::V4 } else { Family::V6 };
+    let protocol = if index & 2 == 0 { Protocol::Tcp } else { Protocol::Udp };
+    (index / LISTENERS_PER_PROXY, protocol, family)
+}
+
+/// Listeners a proxy can have: one for each protocol and family.
+pub const LISTENERS_PER_PROXY: u32 = Protocol::COUNT * Family::COUNT;
