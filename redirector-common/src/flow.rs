@@ -130,3 +130,11 @@ pub struct Flow {
     /// Destination port, host order.
     pub destination_port: u16,
 }
+
+impl Flow {
+    /// Whether one of its addresses is of a kind that is left alone whatever the routes say.
+    #[inline(always)]
+    pub const fn never_redirected(&self) -> bool {
+        self.destination.never_redirected(self.family) || self.source.never_redirected(self.family)
+    }
+}

@@ -86,7 +86,7 @@ fn new_connection(ctx: &TcContext, word: PortWord, flow: &Flow) -> Outcome {
     let Some((slot, entry)) = route::find(word, flow) else {
         return Reason::NoRoute.into();
     };
-    if flow.destination.never_redirected(flow.family) || flow.source.never_redirected(flow.family) {
+    if flow.never_redirected() {
         return Reason::SpecialAddress.into();
     }
     let reason = match entry.kind {

@@ -59,10 +59,8 @@ fn not_handed_over(flow: &Flow, ifindex: u32) -> Option<(u32, u32)> {
         return None;
     }
     let (slot, entry) = route::find(word, flow)?;
-    let steers = entry.kind == RouteKind::Proxy as u8
-        && !proxy::is_own_port(&entry, flow)
-        && !flow.destination.never_redirected(flow.family)
-        && !flow.source.never_redirected(flow.family);
+    let steers =
+        entry.kind == RouteKind::Proxy as u8 && !proxy::is_own_port(&entry, flow) && !flow.never_redirected();
     steers.then(|| (slot, listener_index(entry.target, flow.protocol, flow.family)))
 }
 

@@ -62,6 +62,7 @@ impl Datapath {
         let program = sk_lookup(&mut self.ebpf)?;
         let link = program.attach(netns).context("attach sk_lookup to the network namespace")?;
         self.sk_lookup = Some(program.take_link(link)?);
+        tracing::info!(program = "sk_lookup", "attached");
         Ok(())
     }
 
@@ -74,21 +75,19 @@ impl Datapath {
         let name = &interface.name;
         self.set_captured(interface.index, true)?;
         let attachment = match mode {
-            AttachMode::Tcx => self.attach_tcx(name),
+            AttachMode::Tcx => self.attach_tcx(interface),
             AttachMode::Clsact => self.attach_clsact(interface),
-            AttachMode::Auto => match self.attach_tcx(name) {
+            AttachMode::Auto => match self.attach_tcx(interface) {
                 Err(error) if is_no_tcx(&error) => self.attach_clsact(interface),
                 attached => attached,
             },
         };
-        let mut attachment =
+        let attachment =
             attachment.with_context(|| format!("attach tc_ingress to {name}")).inspect_err(|_| {
                 let _ = self.set_captured(interface.index, false);
             })?;
-        // Ours is in front by now: what an agent that was killed left behind it goes, and with it its qdisc.
-        let priority = attachment.link.priority().ok();
-        attachment.made_qdisc |= qdisc::remove_our_filters(interface.index, priority)?;
         let hook = attachment.hook;
+        tracing::info!(program = "tc_ingress", ifindex = interface.index, interface = name, %hook, "attached");
         self.interfaces.insert(interface.index, attachment);
         Ok(hook)
     }
@@ -101,6 +100,7 @@ impl Datapath {
     pub fn release(&mut self, ifindex: u32) -> Result<()> {
         let Some(attachment) = self.interfaces.remove(&ifindex) else { return Ok(()) };
         self.set_captured(ifindex, false)?;
+        tracing::info!(program = "tc_ingress", ifindex, hook = %attachment.hook, "detach");
         attachment.detach(ifindex)
     }
 
@@ -125,18 +125,23 @@ impl Datapath {
         result
     }
 
-    fn attach_tcx(&mut self, name: &str) -> Result<Attachment> {
+    fn attach_tcx(&mut self, interface: &Interface) -> Result<Attachment> {
         // First: behind a CNI's program that redirects we would never run.
         let program = self.tc_ingress()?;
         let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let link = program.attach_with_options(name, TcAttachType::Ingress, order)?;
-        Ok(Attachment { link: program.take_link(link)?, hook: Hook::Tcx, made_qdisc: false })
+        let link = program.attach_with_options(&interface.name, TcAttachType::Ingress, order)?;
+        let link = program.take_link(link)?;
+        // What an agent that was killed left at the other hook goes.
+        if qdisc::remove_our_filters(interface.index)? {
+            qdisc::remove_unused_clsact(interface.index)?;
+        }
+        Ok(Attachment { link, hook: Hook::Tcx, made_qdisc: false })
     }
 
     fn attach_clsact(&mut self, interface: &Interface) -> Result<Attachment> {
         let mut made_qdisc = qdisc::add_clsact(interface.index)?;
         // What an agent that was killed left passes everything, and may have the priority that is wanted here.
-        made_qdisc |= qdisc::remove_our_filters(interface.index, None)?;
+        made_qdisc |= qdisc::remove_our_filters(interface.index)?;
         self.attach_filter(interface, made_qdisc).inspect_err(|_| {
             if made_qdisc {
                 let _ = qdisc::remove_unused_clsact(interface.index);

@@ -49,15 +49,15 @@ pub fn remove_unused_clsact(ifindex: u32) -> Result<()> {
 /// numbered within a priority, and we always get a priority of our own: nobody else's is taken.
 pub const HANDLE: TcHandle = TcHandle { major: 0, minor: 82 };
 
-/// Removes our ingress filters but the one at `keep`, a priority; whether there were any.
+/// Removes our ingress filters; whether there were any.
 ///
 /// # Errors
 ///
 /// The kernel's.
-pub fn remove_our_filters(ifindex: u32, keep: Option<u16>) -> Result<bool> {
+pub fn remove_our_filters(ifindex: u32) -> Result<bool> {
     let mut removed = false;
     for filter in ingress_filters(ifindex)? {
-        if filter.header.handle != HANDLE || Some(priority(&filter)) == keep || !runs_tc_ingress(&filter) {
+        if filter.header.handle != HANDLE || !runs_tc_ingress(&filter) {
             continue;
         }
         let mut request = TcMessage::default();
