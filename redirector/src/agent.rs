@@ -3,32 +3,20 @@
 mod capture;
 mod report;
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, anyhow};
 use redirector_common::{Family, Protocol, entries::ProxyEntry};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    datapath::{AttachMode, Datapath, Marking},
+    datapath::{Datapath, Marking},
     failure::{Exit, Failure},
-    host::{self, Lock, PolicyRouting, PolicyRoutingSettings, Watch},
-    routes::{self, Compiled, Limits, Origin, PROTECT, Route, Target},
+    host::{self, Lock, PolicyRouting, Watch},
+    routes::{self, Compiled, Origin, Route, Target},
+    settings::Settings,
 };
 use capture::Captures;
-
-/// What `redirector run` was asked to do.
-pub struct RunSettings {
-    /// Names or globs of the interfaces to capture.
-    pub interfaces: Vec<String>,
-    /// Routes of the command line.
-    pub routes: Vec<Route>,
-    /// Kind of hook to attach to.
-    pub attach: AttachMode,
-}
 
 /// The parts in the order in which they go: what steers first, then what it relies on.
 struct Agent {
@@ -42,9 +30,9 @@ struct Agent {
 /// # Errors
 ///
 /// It could not begin, and then nothing is attached or changed; or it could not undo something at its end.
-pub async fn run(settings: RunSettings) -> Result<(), Failure> {
+pub async fn run(settings: Settings) -> Result<(), Failure> {
     let captures = Captures::new(&settings.interfaces, settings.attach)?;
-    let compiled = compile(settings.routes)?;
+    let compiled = compile(&settings)?;
     captures.check(&host::interfaces()?)?;
 
     let lock = Lock::take().map_err(|error| {
@@ -55,7 +43,7 @@ pub async fn run(settings: RunSettings) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
 
-    let mut agent = begin(lock, &compiled)?;
+    let mut agent = begin(lock, &settings, &compiled)?;
     agent.datapath.attach_sk_lookup()?;
     // From here on traffic is steered. A crash before this leaves rules on a mark that no packet has; after it,
     // TCX programs and sk_lookup are gone with the process, and clsact filters stay and pass what they would steer.
@@ -83,9 +71,8 @@ impl Agent {
 }
 
 /// Everything but what steers: programs, maps, listeners, rules.
-fn begin(lock: Lock, compiled: &Compiled) -> Result<Agent, Failure> {
-    let routing = PolicyRoutingSettings::default();
-    let mut datapath = Datapath::load(&Limits::default(), Marking { mark: routing.mark })?;
+fn begin(lock: Lock, settings: &Settings, compiled: &Compiled) -> Result<Agent, Failure> {
+    let mut datapath = Datapath::load(&settings.limits, Marking { mark: settings.routing.mark })?;
     datapath.publish(compiled)?;
     datapath.set_locals(&host::addresses()?)?;
     for (slot, proxy) in (0..).zip(&compiled.proxies) {
@@ -94,20 +81,20 @@ fn begin(lock: Lock, compiled: &Compiled) -> Result<Agent, Failure> {
             report::proxy(address, listening);
         }
     }
-    let routing = PolicyRouting::install(routing)?;
+    let routing = PolicyRouting::install(settings.routing)?;
     Ok(Agent { datapath, _routing: routing, _lock: lock })
 }
 
 /// Checks and compiles the routes, with those built in.
-fn compile(routes: Vec<Route>) -> Result<Compiled, Failure> {
+pub fn compile(settings: &Settings) -> Result<Compiled, Failure> {
     let addresses = host::addresses()?;
-    for route in &routes {
+    for route in settings.routes.values().flatten() {
         check_target(route, &addresses)?;
     }
-    let protect: Vec<_> = PROTECT.iter().filter_map(|text| text.parse().ok()).collect();
-    let built_in = routes::built_in(&protect, &routes);
-    let sets = BTreeMap::from([(Origin::CommandLine, routes), (Origin::BuiltIn, built_in)]);
-    routes::compile(&sets, &Limits::default()).map_err(|refusals| {
+    let mut sets = settings.routes.clone();
+    let built_in = routes::built_in(&settings.protect, settings.routes.values().flatten());
+    sets.insert(Origin::BuiltIn, built_in);
+    routes::compile(&sets, &settings.limits).map_err(|refusals| {
         let lines: Vec<_> = refusals.iter().map(ToString::to_string).collect();
         Failure::new(Exit::Invalid, anyhow!(lines.join("\n")))
     })

@@ -5,4 +5,5 @@ pub mod datapath;
 pub mod failure;
 pub mod host;
 pub mod routes;
+pub mod settings;
 mod sys;

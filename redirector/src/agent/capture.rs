@@ -8,28 +8,26 @@ use crate::{
     datapath::{AttachMode, Datapath},
     failure::{Exit, Failure},
     host::{self, Interface},
+    settings::InterfaceGlobs,
 };
 
 /// The interfaces that were asked for.
 pub struct Captures {
     patterns: Vec<Pattern>,
+    exclude: Vec<Pattern>,
     mode: AttachMode,
 }
 
 impl Captures {
     /// Reads the patterns.
-    pub fn new(globs: &[String], mode: AttachMode) -> Result<Self, Failure> {
-        if globs.is_empty() {
+    pub fn new(globs: &InterfaceGlobs, mode: AttachMode) -> Result<Self, Failure> {
+        if globs.include.is_empty() {
             let names = list(&host::interfaces()?);
             return Err(Failure::new(Exit::Usage, anyhow!("no interface is given"))
                 .hint(format!("name them with --interface; interfaces here: {names}")));
         }
-        let patterns = globs
-            .iter()
-            .map(|glob| Pattern::new(glob).with_context(|| format!("read the interface glob {glob:?}")))
-            .collect::<Result<_>>()
-            .map_err(|error| Failure::new(Exit::Usage, error))?;
-        Ok(Self { patterns, mode })
+        let [patterns, exclude] = [&globs.include, &globs.exclude].map(|globs| parse(globs));
+        Ok(Self { patterns: patterns?, exclude: exclude?, mode })
     }
 
     /// Refuses a name that no interface has, and an interface that was named but cannot be captured. A glob that
@@ -59,6 +57,11 @@ impl Captures {
         Ok(())
     }
 
+    fn wants(&self, interface: &Interface) -> bool {
+        let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(&interface.name));
+        matches(&self.patterns) && !matches(&self.exclude)
+    }
+
     /// Captures what matches and is not captured yet, and forgets what is gone. At the start a failure is an error;
     /// later it concerns the one interface, and the others go on.
     pub fn follow(&self, datapath: &mut Datapath, interfaces: &[Interface], starting: bool) -> Result<()> {
@@ -70,8 +73,10 @@ impl Captures {
             }
         }
         for interface in interfaces {
-            let wanted = self.patterns.iter().any(|pattern| pattern.matches(&interface.name));
-            if !wanted || interface.unsupported.is_some() || captured.contains(&interface.index) {
+            if !self.wants(interface)
+                || interface.unsupported.is_some()
+                || captured.contains(&interface.index)
+            {
                 continue;
             }
             match datapath.capture(interface, self.mode) {
@@ -82,6 +87,13 @@ impl Captures {
         }
         Ok(())
     }
+}
+
+fn parse(globs: &[String]) -> Result<Vec<Pattern>, Failure> {
+    let patterns = globs
+        .iter()
+        .map(|glob| Pattern::new(glob).with_context(|| format!("read the interface glob {glob:?}")));
+    patterns.collect::<Result<_>>().map_err(|error| Failure::new(Exit::Usage, error))
 }
 
 fn list(interfaces: &[Interface]) -> String {
