@@ -33,6 +33,10 @@ mod pod {
     // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
     unsafe impl aya::Pod for ProxyEntry {}
     // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
+    unsafe impl aya::Pod for NextHopEntry {}
+    // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
+    unsafe impl aya::Pod for CapturedEntry {}
+    // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
     unsafe impl aya::Pod for Settings {}
     // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
     unsafe impl aya::Pod for Handoff {}

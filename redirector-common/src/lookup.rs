@@ -27,23 +27,26 @@ pub fn route(tables: &impl Tables, word: PortWord, flow: &Flow) -> Option<u32> {
         let space = Space::port(flow.family, flow.protocol, flow.destination_port);
         in_space(tables, space, flow)
     } else {
-        None
+        PrefixEntry::NONE
     };
     let class = match word.class() {
         Some(class) => in_space(tables, Space::class(class), flow),
-        None => None,
+        None => PrefixEntry::NONE,
     };
-    match (single, class) {
-        // At the same rank the single port wins: it is the narrower range.
-        (Some(single), Some(class)) if class.rank() > single.rank() => Some(class.number()),
-        (Some(single), _) => Some(single.number()),
-        (None, Some(class)) => Some(class.number()),
-        (None, None) => None,
-    }
+    // At the same rank the single port wins: it is the narrower range.
+    let class_wins =
+        single == PrefixEntry::NONE || class != PrefixEntry::NONE && class.rank() > single.rank();
+    let entry = if class_wins { class } else { single };
+    if entry == PrefixEntry::NONE { None } else { Some(entry.number()) }
 }
 
+/// What is decided in a space. Not an `Option`: of one without a value the compiler would keep a register that nobody has
+/// written, which the verifier refuses.
 #[inline(always)]
-fn in_space(tables: &impl Tables, space: Space, flow: &Flow) -> Option<PrefixEntry> {
-    let entry = tables.prefix(space, &flow.destination)?;
-    if entry.is_table() { tables.source(entry.number(), &flow.source) } else { Some(entry) }
+fn in_space(tables: &impl Tables, space: Space, flow: &Flow) -> PrefixEntry {
+    let entry = tables.prefix(space, &flow.destination).unwrap_or(PrefixEntry::NONE);
+    if entry == PrefixEntry::NONE || !entry.is_table() {
+        return entry;
+    }
+    tables.source(entry.number(), &flow.source).unwrap_or(PrefixEntry::NONE)
 }

@@ -49,6 +49,10 @@ words! {
         NotIp = "not-ip",
         /// Carries a VLAN tag: its addresses are of another network.
         Vlan = "vlan",
+        /// Its frame is for another host, or for many: what a promiscuous interface overhears.
+        OtherHost = "other-host",
+        /// Carries our mark already: the interface that it came by before, of the same bridge or bond, is captured too.
+        Marked = "marked",
         /// Ends before its headers do.
         Truncated = "truncated",
         /// A header contradicts itself: a wrong version or a header length that is too small.
@@ -69,6 +73,8 @@ words! {
         PassRoute = "pass-route",
         /// A `drop` route matches.
         DropRoute = "drop-route",
+        /// Goes to the next hop of a route.
+        Interface = "interface",
         /// A new connection goes to the proxy's listener.
         Proxy = "proxy",
         /// Part of a steered connection to an address that is not of this host: marked, so that it stays here.
@@ -89,6 +95,12 @@ words! {
         DeviceBound = "device-bound",
         /// The program at sk_lookup is gone: nothing would take what is steered.
         Detached = "detached",
+        /// The next hop's interface does not exist or is down.
+        NoInterface = "no-interface",
+        /// Larger than the next hop's interface can send.
+        TooBig = "too-big",
+        /// Has no hop left to a next hop: the host answers it, if it routes.
+        HopLimit = "hop-limit",
     }
 }
 
@@ -103,6 +115,8 @@ impl Reason {
                 | Self::MptcpListener
                 | Self::DeviceBound
                 | Self::Detached
+                | Self::NoInterface
+                | Self::TooBig
         )
     }
 
@@ -113,8 +127,10 @@ impl Reason {
     pub const fn verdict(self, on_unavailable: u8) -> Verdict {
         match self {
             Self::Proxy | Self::Established | Self::SynCookie => Verdict::Steered,
+            Self::Interface => Verdict::Forwarded,
             Self::DropRoute => Verdict::Dropped,
             _ if self.is_unavailable() && on_unavailable == OnUnavailable::Drop as u8 => Verdict::Dropped,
+            _ if self.is_unavailable() && on_unavailable == OnUnavailable::Reset as u8 => Verdict::Reset,
             _ => Verdict::Passed,
         }
     }

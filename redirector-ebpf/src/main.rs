@@ -4,14 +4,18 @@
 #![allow(missing_docs, reason = "the macro that makes a program drops its documentation")]
 
 mod count;
+mod decide;
 mod handoff;
 mod ingress;
+mod link;
 mod listener;
 mod locals;
 mod lookup;
 mod maps;
+mod next_hop;
 mod packet;
 mod proxy;
+mod reset;
 mod route;
 mod socket;
 
@@ -24,8 +28,19 @@ use aya_ebpf::{
 /// Ingress of each captured interface: sees every packet that arrives there.
 #[classifier]
 pub fn tc_ingress(ctx: TcContext) -> i32 {
-    let outcome = ingress::decide(&ctx);
-    ingress::conclude(&ctx, &outcome)
+    ingress::run::<link::Ethernet>(&ctx)
+}
+
+/// The same for a port of a bridge, which may be about to carry the packet to another of its ports.
+#[classifier]
+pub fn tc_ingress_port(ctx: TcContext) -> i32 {
+    ingress::run::<link::BridgePort>(&ctx)
+}
+
+/// The same for an interface whose packets begin with the IP header: tun, WireGuard, an IP tunnel.
+#[classifier]
+pub fn tc_ingress_l3(ctx: TcContext) -> i32 {
+    ingress::run::<link::Layer3>(&ctx)
 }
 
 /// The netns' look-up of a listener: gives what `tc_ingress` handed over to the proxy's socket.

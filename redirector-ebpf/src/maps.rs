@@ -6,8 +6,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use redirector_common::entries::{
-    Handoff, LISTENERS_PER_PROXY, LOCALS_PER_FAMILY, PORT_WORDS, PacketCount, PortWord, PrefixEntry,
-    PrefixKey, ProxyEntry, RouteCount, RouteEntry, Settings,
+    CapturedEntry, Handoff, LISTENERS_PER_PROXY, LOCALS_PER_FAMILY, NEXT_HOPS as NEXT_HOPS_ROOM,
+    NextHopEntry, PORT_WORDS, PacketCount, PortWord, PrefixEntry, PrefixKey, ProxyEntry, RouteCount,
+    RouteEntry, Settings,
 };
 use redirector_common::{Address, Family, reason::COUNTER_SLOTS};
 
@@ -39,6 +40,10 @@ pub static ROUTES: Array<RouteEntry, ROUTES_ROOM> = Array::new();
 #[btf_map]
 pub static PROXIES: Array<ProxyEntry, PROXIES_ROOM> = Array::new();
 
+/// The interfaces that routes lead to. Written by the agent, as they come and go.
+#[btf_map]
+pub static NEXT_HOPS: Array<NextHopEntry, { NEXT_HOPS_ROOM as usize }> = Array::new();
+
 /// The proxies' listeners. Written by `learn_listener` and `tc_ingress`; an empty slot is looked for anew.
 #[btf_map]
 pub static LISTENERS: SockMap<{ PROXIES_ROOM * LISTENERS_PER_PROXY as usize }> = SockMap::new();
@@ -47,9 +52,10 @@ pub static LISTENERS: SockMap<{ PROXIES_ROOM * LISTENERS_PER_PROXY as usize }> =
 #[btf_map]
 pub static LOCALS: Array<Address, { (LOCALS_PER_FAMILY * Family::COUNT) as usize }> = Array::new();
 
-/// Captured interfaces by ifindex, for the look-up of what was not handed over. Written by the agent.
+/// Captured interfaces by ifindex, for the look-up of what was not handed over, and for frames that a bridge would carry
+/// on. Written by the agent; a missing entry is an interface that is none of ours.
 #[btf_map]
-pub static CAPTURED: HashMap<u32, u8, 4096> = HashMap::new();
+pub static CAPTURED: HashMap<u32, CapturedEntry, 4096> = HashMap::new();
 
 /// From `tc_ingress` to `sk_lookup` on the same CPU.
 #[btf_map]

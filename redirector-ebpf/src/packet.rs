@@ -4,26 +4,53 @@ use core::mem::offset_of;
 
 use aya_ebpf::programs::TcContext;
 use network_types::{
-    eth::{EthHdr, EtherType},
+    eth::EtherType,
     ip::{IpProto, Ipv4Hdr, Ipv6Hdr},
     tcp::TcpHdr,
 };
 use redirector_common::{Address, Family, Flow, Protocol, Reason};
 
-/// The most that the headers take: Ethernet, IPv4 with all its options, TCP without any.
-const MAX_HEADERS: u32 = (EthHdr::LEN + 60 + TcpHdr::LEN) as u32;
+use crate::{link::Link, maps::settings};
 
-/// A TCP segment whose headers were checked. Offsets are from the start of the packet, in bytes.
-pub struct Segment {
+/// The most that the headers behind the link's take: IPv4 with all its options, TCP without any.
+const MAX_HEADERS: u32 = (60 + TcpHdr::LEN) as u32;
+
+/// What the headers of a TCP segment say, but for its addresses.
+pub struct Headers {
     pub family: Family,
-    pub network: usize,
-    pub transport: usize,
-    /// Host order.
-    pub source_port: u16,
     /// Host order.
     pub destination_port: u16,
+    /// Host order.
+    source_port: u16,
+    /// Where TCP begins, in bytes from the start of the packet.
+    transport: u8,
     flags: u8,
 }
+
+/// A TCP segment whose headers were checked, as the global functions are given it: of what the verifier forgets on the way, no
+/// number is larger than it may be.
+#[repr(C)]
+pub struct Segment {
+    source: Address,
+    destination: Address,
+    /// Host order.
+    source_port: u16,
+    /// Host order.
+    destination_port: u16,
+    /// Zero for IPv4. Not a [`Family`]: of that the compiler would know more than the verifier.
+    is_v6: u8,
+    /// Where the IP header begins, in bytes from the start of the packet.
+    pub network: u8,
+    /// Where TCP begins, in bytes from the start of the packet.
+    pub transport: u8,
+    flags: u8,
+}
+
+/// Types of packets as `protocol` has them: in wire order.
+const ETH_P_IP: u16 = EtherType::Ipv4 as u16;
+const ETH_P_IPV6: u16 = EtherType::Ipv6 as u16;
+const ETH_P_8021Q: u16 = EtherType::Ieee8021q as u16;
+const ETH_P_8021AD: u16 = EtherType::Ieee8021ad as u16;
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
@@ -31,6 +58,19 @@ const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 impl Segment {
+    /// What its route is chosen by.
+    #[inline(always)]
+    pub fn flow(&self) -> Flow {
+        Flow {
+            family: if self.is_v6 == 0 { Family::V4 } else { Family::V6 },
+            protocol: Protocol::Tcp,
+            source: self.source,
+            destination: self.destination,
+            source_port: self.source_port,
+            destination_port: self.destination_port,
+        }
+    }
+
     /// Whether it may start a connection; what a listener ignores does not
     /// (<https://github.com/torvalds/linux/blob/v6.18/net/ipv4/tcp_input.c>, `tcp_rcv_state_process`, TCP_LISTEN).
     #[inline(always)]
@@ -43,63 +83,84 @@ impl Segment {
     pub fn acknowledges(&self) -> bool {
         self.flags & (SYN | ACK | RST) == ACK
     }
+}
 
-    /// The addresses and ports. Read only when a route names the port: most packets never need them.
+impl Headers {
+    /// The whole segment, with its addresses.
     #[inline(always)]
-    pub fn flow(&self, ctx: &TcContext) -> Result<Flow, Reason> {
+    pub fn segment<L: Link>(&self, ctx: &TcContext) -> Result<Segment, Reason> {
         let (source, destination) = match self.family {
             Family::V4 => {
-                let ip = header::<Ipv4Hdr>(ctx, EthHdr::LEN)?;
+                let ip = header::<Ipv4Hdr>(ctx, L::NETWORK)?;
                 (Address::v4(ip.src_addr), Address::v4(ip.dst_addr))
             }
             Family::V6 => {
                 // By halves of words, which is as much as the Ethernet header leaves aligned.
-                let offset = EthHdr::LEN + offset_of!(Ipv6Hdr, src_addr);
+                let offset = L::NETWORK + offset_of!(Ipv6Hdr, src_addr);
                 let [source, destination] = *header::<[[u16; 8]; 2]>(ctx, offset)?;
                 (Address::from_halves(source), Address::from_halves(destination))
             }
         };
-        Ok(Flow {
-            family: self.family,
-            protocol: Protocol::Tcp,
+        Ok(Segment {
             source,
             destination,
             source_port: self.source_port,
             destination_port: self.destination_port,
+            is_v6: self.family as u8,
+            network: L::NETWORK as u8,
+            transport: self.transport,
+            flags: self.flags,
         })
     }
 }
 
-/// The packet's TCP segment, or why it is not one that we understand.
+/// What the packet's headers say, or why it is not a TCP segment that we understand.
 #[inline(always)]
-pub fn segment(ctx: &TcContext) -> Result<Segment, Reason> {
+pub fn headers<L: Link>(ctx: &TcContext) -> Result<Headers, Reason> {
     // SAFETY: the kernel hands every program a valid `__sk_buff`, and the verifier checks the access.
     let tagged = unsafe { (*ctx.skb.skb).vlan_present } != 0;
     if tagged {
         return Err(Reason::Vlan);
     }
-    match headers(ctx) {
-        Err(Reason::Truncated) if make_linear(ctx) => headers(ctx),
-        segment => segment,
+    // SAFETY: as above.
+    let pkt_type = unsafe { (*ctx.skb.skb).pkt_type };
+    if !L::is_for_us(pkt_type) {
+        return Err(Reason::OtherHost);
+    }
+    if settings().is_some_and(|settings| mark(ctx) & settings.mark != 0) {
+        return Err(Reason::Marked);
+    }
+    match tcp::<L>(ctx) {
+        Err(Reason::Truncated) if make_linear::<L>(ctx) => tcp::<L>(ctx),
+        headers => headers,
     }
 }
 
+/// The packet's mark.
 #[inline(always)]
-fn headers(ctx: &TcContext) -> Result<Segment, Reason> {
-    let (family, transport) = match header::<EthHdr>(ctx, 0)?.ether_type() {
-        Ok(EtherType::Ipv4) => (Family::V4, ipv4(ctx)?),
-        Ok(EtherType::Ipv6) => (Family::V6, ipv6(ctx)?),
-        Ok(EtherType::Ieee8021q | EtherType::Ieee8021ad) => return Err(Reason::Vlan),
+pub fn mark(ctx: &TcContext) -> u32 {
+    // SAFETY: the kernel hands every program a valid `__sk_buff`, and the verifier checks the access.
+    unsafe { (*ctx.skb.skb).mark }
+}
+
+#[inline(always)]
+fn tcp<L: Link>(ctx: &TcContext) -> Result<Headers, Reason> {
+    // SAFETY: the kernel hands every program a valid `__sk_buff`, and the verifier checks the access.
+    let protocol = unsafe { (*ctx.skb.skb).protocol };
+    // Not from the Ethernet header, which some links do not have.
+    let (family, transport) = match protocol as u16 {
+        ETH_P_IP => (Family::V4, ipv4::<L>(ctx)?),
+        ETH_P_IPV6 => (Family::V6, ipv6::<L>(ctx)?),
+        ETH_P_8021Q | ETH_P_8021AD => return Err(Reason::Vlan),
         _ => return Err(Reason::NotIp),
     };
     let tcp = header::<TcpHdr>(ctx, transport)?;
     if tcp.doff() < 5 {
         return Err(Reason::Malformed);
     }
-    Ok(Segment {
+    Ok(Headers {
         family,
-        network: EthHdr::LEN,
-        transport,
+        transport: transport as u8,
         source_port: u16::from_be_bytes(tcp.source),
         destination_port: u16::from_be_bytes(tcp.dest),
         flags: flags(tcp),
@@ -108,8 +169,8 @@ fn headers(ctx: &TcContext) -> Result<Segment, Reason> {
 
 /// Offset of the TCP header behind an IPv4 header.
 #[inline(always)]
-fn ipv4(ctx: &TcContext) -> Result<usize, Reason> {
-    let ip = header::<Ipv4Hdr>(ctx, EthHdr::LEN)?;
+fn ipv4<L: Link>(ctx: &TcContext) -> Result<usize, Reason> {
+    let ip = header::<Ipv4Hdr>(ctx, L::NETWORK)?;
     let header_length = usize::from(ip.ihl());
     if ip.version() != 4 || header_length < Ipv4Hdr::LEN {
         return Err(Reason::Malformed);
@@ -120,8 +181,8 @@ fn ipv4(ctx: &TcContext) -> Result<usize, Reason> {
     if ip.frag_offset() != 0 || ip.frag_flags() & MORE_FRAGMENTS != 0 {
         return Err(Reason::Fragment);
     }
-    enough(ctx, usize::from(u16::from_be_bytes(ip.tot_len)), header_length)?;
-    Ok(EthHdr::LEN + header_length)
+    enough::<L>(ctx, usize::from(u16::from_be_bytes(ip.tot_len)), header_length)?;
+    Ok(L::NETWORK + header_length)
 }
 
 /// Bit of the three flags in front of the fragment offset.
@@ -129,8 +190,8 @@ const MORE_FRAGMENTS: u8 = 0b001;
 
 /// Offset of the TCP header behind an IPv6 header.
 #[inline(always)]
-fn ipv6(ctx: &TcContext) -> Result<usize, Reason> {
-    let ip = header::<Ipv6Hdr>(ctx, EthHdr::LEN)?;
+fn ipv6<L: Link>(ctx: &TcContext) -> Result<usize, Reason> {
+    let ip = header::<Ipv6Hdr>(ctx, L::NETWORK)?;
     if ip.version() != 6 {
         return Err(Reason::Malformed);
     }
@@ -144,26 +205,31 @@ fn ipv6(ctx: &TcContext) -> Result<usize, Reason> {
     }
     let payload = usize::from(u16::from_be_bytes(ip.payload_len));
     let total = if payload == 0 { 0 } else { Ipv6Hdr::LEN + payload };
-    enough(ctx, total, Ipv6Hdr::LEN)?;
-    Ok(EthHdr::LEN + Ipv6Hdr::LEN)
+    enough::<L>(ctx, total, Ipv6Hdr::LEN)?;
+    Ok(L::NETWORK + Ipv6Hdr::LEN)
 }
 
 /// Checks the length that the IP header states (0: too long for its field, as only GSO packets are) against the
 /// packet's and against the headers.
 #[inline(always)]
-fn enough(ctx: &TcContext, total: usize, header_length: usize) -> Result<(), Reason> {
+fn enough<L: Link>(ctx: &TcContext, total: usize, header_length: usize) -> Result<(), Reason> {
     if total == 0 {
-        // SAFETY: the kernel hands every program a valid `__sk_buff`, and the verifier checks the access.
-        let gso_size = unsafe { (*ctx.skb.skb).gso_size };
-        return if gso_size == 0 { Err(Reason::Malformed) } else { Ok(()) };
+        return if is_gso(ctx) { Ok(()) } else { Err(Reason::Malformed) };
     }
     if total < header_length {
         return Err(Reason::Malformed);
     }
-    if total < header_length + TcpHdr::LEN || EthHdr::LEN + total > ctx.len() as usize {
+    if total < header_length + TcpHdr::LEN || L::NETWORK + total > ctx.len() as usize {
         return Err(Reason::Truncated);
     }
     Ok(())
+}
+
+/// Whether the packet stands for several segments.
+#[inline(always)]
+pub fn is_gso(ctx: &TcContext) -> bool {
+    // SAFETY: the kernel hands every program a valid `__sk_buff`, and the verifier checks the access.
+    unsafe { (*ctx.skb.skb).gso_size != 0 }
 }
 
 /// Brings the headers into the part of the packet that programs can read, if they are not all there: drivers that
@@ -172,9 +238,10 @@ fn enough(ctx: &TcContext, total: usize, header_length: usize) -> Result<(), Rea
 /// Only when it is needed. A sender on this host leaves the payload outside, and to bring that in copies the packet's
 /// head, which costs more than all the rest of the program.
 #[inline(always)]
-fn make_linear(ctx: &TcContext) -> bool {
+fn make_linear<L: Link>(ctx: &TcContext) -> bool {
+    let most = L::NETWORK as u32 + MAX_HEADERS;
     let readable = (ctx.data_end() - ctx.data()) as u32;
-    let wanted = if ctx.len() < MAX_HEADERS { ctx.len() } else { MAX_HEADERS };
+    let wanted = if ctx.len() < most { ctx.len() } else { most };
     readable < wanted && ctx.pull_data(wanted).is_ok()
 }
 

@@ -2,12 +2,13 @@
 
 mod attach;
 mod counters;
+mod hook;
 mod listeners;
 mod load;
 mod publish;
 mod transparent;
 
-pub use attach::{AttachMode, Hook};
 pub use counters::{Counters, RouteTotals};
+pub use hook::{AttachMode, Hook};
 pub use listeners::Listening;
 pub use load::{Datapath, Marking, VerifierRefusal};

@@ -10,7 +10,7 @@ pub(crate) mod qdisc;
 mod watch;
 
 pub use addresses::addresses;
-pub use interfaces::{Interface, interfaces};
+pub use interfaces::{Interface, Link, interfaces};
 pub use lock::Lock;
 pub use netfilter::NetfilterMode;
 pub use policy_routing::{PolicyRouting, PolicyRoutingSettings};

@@ -1,4 +1,4 @@
-//! `REDIRECTOR` and `LOCALS`: the settings, and the addresses of this host.
+//! `REDIRECTOR`, `CAPTURED` and `LOCALS`: the settings, the captured interfaces, and the addresses of this host.
 
 use crate::{Address, Family};
 
@@ -21,6 +21,17 @@ pub struct Settings {
     pub netns_cookie: u64,
 }
 const _: () = assert!(size_of::<Settings>() == 24);
+
+/// An entry of `CAPTURED`, by ifindex.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct CapturedEntry {
+    /// MAC address of the bridge that the interface is a port of, else all zero.
+    pub bridge: [u8; 6],
+    /// Always zero.
+    pub pad: u16,
+}
+const _: () = assert!(size_of::<CapturedEntry>() == 8);
 
 /// Slots of `LOCALS` for each family; a power of two.
 pub const LOCALS_PER_FAMILY: u32 = 4096;

@@ -23,7 +23,10 @@ impl PortWord {
     const DIRECT: u32 = 1 << 30;
     const SINGLE: u32 = 1 << 29;
     const CLASS: u32 = 1 << 28;
-    const NUMBER: u32 = Self::CLASS - 1;
+    const FORWARDED: u32 = 1 << 27;
+    const NUMBER: u32 = Self::FORWARDED - 1;
+    /// How many route slots and range classes a word can name.
+    pub const NUMBERS: u32 = Self::NUMBER + 1;
 
     /// A port without any condition on addresses: the route's slot.
     pub const fn direct(route: u32) -> Self {
@@ -43,6 +46,17 @@ impl PortWord {
     /// packets must be led to.
     pub const fn with_steered(self) -> Self {
         Self(self.0 | Self::STEERED)
+    }
+
+    /// The same word for a port that a route to an interface names: every packet is looked up, not only a SYN.
+    pub const fn with_forwarded(self) -> Self {
+        Self(self.0 | Self::FORWARDED)
+    }
+
+    /// Whether a route to an interface names this port.
+    #[inline(always)]
+    pub const fn is_forwarded(self) -> bool {
+        self.0 & Self::FORWARDED != 0
     }
 
     /// Whether a proxy route names, or has named, this port.

@@ -55,6 +55,8 @@ impl PrefixKey {
 pub struct PrefixEntry(pub u64);
 
 impl PrefixEntry {
+    /// Nothing is decided here. Never written to a map.
+    pub const NONE: Self = Self(u64::MAX);
     const TABLE: u64 = 1 << 63;
 
     /// The route that wins here, and the lengths in bits of the two prefixes by which it does.

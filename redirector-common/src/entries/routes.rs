@@ -1,4 +1,4 @@
-//! `ROUTES`, `PROXIES` and `LISTENERS`: what a route does, and with whom.
+//! `ROUTES`, `PROXIES`, `LISTENERS` and `NEXT_HOPS`: what a route does, and with whom.
 
 use crate::{Address, Family, Protocol};
 
@@ -12,6 +12,8 @@ pub enum RouteKind {
     Drop = 1,
     /// Steer to the proxy in `target`, a slot of `PROXIES`.
     Proxy = 2,
+    /// Send every packet to the next hop in `target`, a slot of `NEXT_HOPS`.
+    Interface = 3,
 }
 
 /// What a new connection gets when the route's target cannot take it.
@@ -23,6 +25,8 @@ pub enum OnUnavailable {
     Pass = 0,
     /// Drop.
     Drop = 1,
+    /// Answer with a TCP reset.
+    Reset = 2,
 }
 
 /// An entry of `ROUTES`.
@@ -35,7 +39,7 @@ pub struct RouteEntry {
     pub on_unavailable: u8,
     /// Always zero.
     pub pad: u16,
-    /// For a proxy its slot in `PROXIES`, else zero.
+    /// For a proxy its slot in `PROXIES`, for an interface that in `NEXT_HOPS`, else zero.
     pub target: u32,
 }
 const _: () = assert!(size_of::<RouteEntry>() == 8);
@@ -82,3 +86,36 @@ pub const fn listener_of(index: u32) -> (u32, Protocol, Family) {
 
 /// Listeners a proxy can have: one for each protocol and family.
 pub const LISTENERS_PER_PROXY: u32 = Protocol::COUNT * Family::COUNT;
+
+/// An entry of `NEXT_HOPS`: the interface that packets leave by, and the neighbour there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct NextHopEntry {
+    /// The interface; zero while there is none of its name that is up.
+    pub ifindex: u32,
+    /// The neighbour, where it is not the packet's destination.
+    pub via: Address,
+    /// Whether `via` says anything, and of which family it is: a [`Via`].
+    pub via_kind: u8,
+    /// Whether the interface has an Ethernet header, and so neighbours: 0 or 1.
+    pub ethernet: u8,
+    /// Always zero.
+    pub pad: u16,
+}
+const _: () = assert!(size_of::<NextHopEntry>() == 24);
+
+/// Whose address the neighbour on a next hop's interface has: the `via_kind` of a [`NextHopEntry`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Via {
+    /// The packet's destination.
+    #[default]
+    Destination = 0,
+    /// A router with an IPv4 address.
+    V4 = 1,
+    /// A router with an IPv6 address.
+    V6 = 2,
+}
+
+/// Slots of `NEXT_HOPS`.
+pub const NEXT_HOPS: u32 = 256;

@@ -73,10 +73,15 @@ impl Captures {
             }
         }
         for interface in interfaces {
-            if !self.wants(interface)
-                || interface.unsupported.is_some()
-                || captured.contains(&interface.index)
-            {
+            if !self.wants(interface) || interface.unsupported.is_some() {
+                continue;
+            }
+            if captured.contains(&interface.index) {
+                match datapath.adapt(interface) {
+                    Ok(true) => report::interface_adapted(&interface.name, interface.link),
+                    Ok(false) => {}
+                    Err(error) => eprintln!("warning: {error:#}"),
+                }
                 continue;
             }
             match datapath.capture(interface, self.mode) {

@@ -7,12 +7,22 @@ use redirector_common::{Reason, entries::RouteKind};
 
 use crate::{
     datapath::{Datapath, Hook, Listening},
+    host::Link,
     routes::{Compiled, Origin},
 };
 
 /// A captured interface.
 pub fn interface(name: &str, hook: Hook) {
     eprintln!("interface {name}: captured at {hook} ingress");
+}
+
+/// An interface that is captured and has become another kind of link.
+pub fn interface_adapted(name: &str, link: Link) {
+    let what = match link {
+        Link::BridgePort(_) => "it is a port of a bridge now: what the bridge carries is redirected too",
+        Link::Ethernet | Link::Layer3 => "it is no port of a bridge any more",
+    };
+    eprintln!("interface {name}: {what}");
 }
 
 /// An interface that was captured and no longer exists.

@@ -10,14 +10,20 @@ use aya::{
 };
 use redirector_common::{
     Address,
-    entries::{LAYOUT_VERSION, LISTENERS_PER_PROXY, Settings},
+    entries::{LAYOUT_VERSION, LISTENERS_PER_PROXY, NextHopEntry, Settings},
 };
 
-use super::{attach::Attachment, transparent};
-use crate::{routes::Limits, sys};
+use super::{hook::Attachment, transparent};
+use crate::{
+    routes::{Limits, NextHop},
+    sys,
+};
 
 /// The programs, built with this agent.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirector"));
+
+/// The programs for the ingress of each kind of link.
+pub(super) const INGRESS: [&str; 3] = ["tc_ingress", "tc_ingress_port", "tc_ingress_l3"];
 
 /// The mark on packets that are to be delivered on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +40,8 @@ pub struct Datapath {
     pub(super) sk_lookup: Option<SkLookupLink>,
     /// What stands in `LOCALS`.
     pub(super) locals: Vec<Address>,
+    /// What `NEXT_HOPS` is about, and what stands there.
+    pub(super) next_hops: Vec<(NextHop, NextHopEntry)>,
     settings: Settings,
 }
 
@@ -56,7 +64,7 @@ impl Datapath {
             .map_max_entries("LISTENERS", limits.proxies * LISTENERS_PER_PROXY)
             .load(OBJECT)
             .context("load the maps")?;
-        for name in ["tc_ingress", "learn_listener"] {
+        for name in INGRESS.into_iter().chain(["learn_listener"]) {
             loaded(name, classifier(&mut ebpf, name)?.load())?;
         }
         loaded("sk_lookup", sk_lookup(&mut ebpf)?.load())?;
@@ -68,8 +76,14 @@ impl Datapath {
             pad: 0,
             netns_cookie: sys::netns_cookie().context("ask for the network namespace's cookie")?,
         };
-        let mut datapath =
-            Self { ebpf, interfaces: BTreeMap::new(), sk_lookup: None, locals: Vec::new(), settings };
+        let mut datapath = Self {
+            ebpf,
+            interfaces: BTreeMap::new(),
+            sk_lookup: None,
+            locals: Vec::new(),
+            next_hops: Vec::new(),
+            settings,
+        };
         datapath.write_settings()?;
         Ok(datapath)
     }
@@ -102,10 +116,6 @@ impl Datapath {
     fn write_settings(&mut self) -> Result<()> {
         let mut map: Array<&mut MapData, Settings> = Array::try_from(map_mut(&mut self.ebpf, "REDIRECTOR")?)?;
         map.set(0, self.settings, 0).context("write the settings")
-    }
-
-    pub(super) fn tc_ingress(&mut self) -> Result<&mut SchedClassifier> {
-        classifier(&mut self.ebpf, "tc_ingress")
     }
 
     /// A program for test runs.

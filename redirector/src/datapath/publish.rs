@@ -9,11 +9,17 @@ use aya::maps::{
 };
 use redirector_common::{
     Address, Family,
-    entries::{LOCALS_PER_FAMILY, PortWord, PrefixEntry, PrefixKey, ProxyEntry, RouteEntry, locals_slot},
+    entries::{
+        LOCALS_PER_FAMILY, NextHopEntry, PortWord, PrefixEntry, PrefixKey, ProxyEntry, RouteEntry, Via,
+        locals_slot,
+    },
 };
 
 use super::load::{Datapath, map_mut};
-use crate::routes::Compiled;
+use crate::{
+    host::{Interface, Link},
+    routes::{Compiled, NextHop},
+};
 
 impl Datapath {
     /// Writes the routes into maps that hold none yet.
@@ -32,6 +38,8 @@ impl Datapath {
         for (slot, route) in (0..).zip(&compiled.routes) {
             routes.set(slot, route.entry, 0).context("write ROUTES")?;
         }
+        self.next_hops =
+            compiled.next_hops.iter().map(|hop| (hop.clone(), NextHopEntry::default())).collect();
         for (name, entries) in [("SOURCES", &compiled.sources), ("PREFIXES", &compiled.prefixes)] {
             let mut map: LpmTrie<&mut MapData, PrefixKey, PrefixEntry> =
                 LpmTrie::try_from(map_mut(&mut self.ebpf, name)?)?;
@@ -43,6 +51,24 @@ impl Datapath {
         let mut ports: Array<&mut MapData, PortWord> = Array::try_from(map_mut(&mut self.ebpf, "PORTS")?)?;
         for (index, word) in &compiled.ports {
             ports.set(*index, word, 0).context("write PORTS")?;
+        }
+        Ok(())
+    }
+
+    /// Writes which of the interfaces that routes lead to are there. A packet to one that is not gets its route's `else`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub fn set_next_hops(&mut self, interfaces: &[Interface]) -> Result<()> {
+        let mut map: Array<&mut MapData, NextHopEntry> =
+            Array::try_from(map_mut(&mut self.ebpf, "NEXT_HOPS")?)?;
+        for (slot, (hop, written)) in (0..).zip(&mut self.next_hops) {
+            let entry = next_hop(hop, interfaces);
+            if entry != *written {
+                map.set(slot, entry, 0).context("write NEXT_HOPS")?;
+                *written = entry;
+            }
         }
         Ok(())
     }
@@ -96,6 +122,22 @@ fn layout(in_use: u32, addresses: &[(Family, Address)]) -> (u32, Vec<Address>) {
         }
     }
     (best.1, best.2)
+}
+
+fn next_hop(hop: &NextHop, interfaces: &[Interface]) -> NextHopEntry {
+    let running = interfaces.iter().find(|interface| interface.name == hop.interface && interface.is_running);
+    let via_kind = match hop.via {
+        None => Via::Destination,
+        Some(IpAddr::V4(_)) => Via::V4,
+        Some(IpAddr::V6(_)) => Via::V6,
+    };
+    NextHopEntry {
+        ifindex: running.map_or(0, |interface| interface.index),
+        via: hop.via.map_or(Address::default(), |via| entry(via).1),
+        via_kind: via_kind as u8,
+        ethernet: running.is_some_and(|interface| interface.link != Link::Layer3).into(),
+        pad: 0,
+    }
 }
 
 fn entry(address: IpAddr) -> (Family, Address) {

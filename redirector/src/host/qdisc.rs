@@ -99,7 +99,7 @@ fn runs_tc_ingress(filter: &TcMessage) -> bool {
         _ => None,
     });
     options.flatten().any(
-        |option| matches!(option, TcOption::Bpf(TcFilterBpfOption::ProgName(name)) if name == "tc_ingress"),
+        |option| matches!(option, TcOption::Bpf(TcFilterBpfOption::ProgName(name)) if name.starts_with("tc_ingress")),
     )
 }
 

@@ -3,10 +3,12 @@
 use ipnet::IpNet;
 use redirector_common::{Family, Protocol, entries::OnUnavailable};
 
-use super::{PortRange, Route, RouteError, Target, route::family_of};
+use super::{NextHop, PortRange, ProxyAddress, Route, RouteError, Target, route::family_of};
 
 /// Longest name, in bytes.
 const NAME_BYTES: usize = 63;
+/// Longest name of an interface, in bytes (include/uapi/linux/if.h, IFNAMSIZ, with the zero at its end).
+const INTERFACE_BYTES: usize = 15;
 
 impl Route {
     /// Whether the route is sound by itself; [`Route::canonical`] asks this too.
@@ -14,7 +16,7 @@ impl Route {
     /// # Errors
     ///
     /// A bad name, no ports, a prefix with bits beyond its length or one that can never match, a proxy
-    /// without address or port, nothing but the proxy's own port, an `else` for a target that is always there.
+    /// without address or port, a next hop that cannot be one, nothing but the proxy's own port, an `else` for a target that is always there.
     pub fn check(&self) -> Result<(), RouteError> {
         if name(&self.name).is_err() && self.name != self.match_text() {
             name(&self.name)?;
@@ -52,12 +54,15 @@ impl Route {
     }
 
     fn check_target(&self) -> Result<(), RouteError> {
-        let Target::Proxy(proxy) = &self.target else {
-            return match self.on_unavailable {
-                OnUnavailable::Pass => Ok(()),
-                _ => Err(RouteError::new(format!("`{}` is always available: leave `else` out", self.target))),
-            };
-        };
+        match (&self.target, self.on_unavailable) {
+            (Target::Proxy(proxy), _) => self.check_proxy(proxy),
+            (Target::Interface(hop), _) => interface(hop),
+            (Target::Pass | Target::Drop, OnUnavailable::Pass) => Ok(()),
+            (target, _) => Err(RouteError::new(format!("`{target}` is always available: leave `else` out"))),
+        }
+    }
+
+    fn check_proxy(&self, proxy: &ProxyAddress) -> Result<(), RouteError> {
         let port = proxy.port;
         if proxy.v4.is_none() && proxy.v6.is_none() {
             return Err(RouteError::new("the proxy has no address"));
@@ -87,7 +92,10 @@ impl Route {
                 Family::V6 => ("IPv6", "IPv4"),
             };
             let because = if !self.target.takes(family) {
-                format!("the proxy has no {word} address")
+                match self.target {
+                    Target::Interface(_) => format!("the router has no {word} address"),
+                    _ => format!("the proxy has no {word} address"),
+                }
             } else if self.destinations_in(family).next().is_none() {
                 format!("every destination is {other}")
             } else if self.sources_in(family).next().is_none() {
@@ -109,6 +117,29 @@ pub(super) fn prefix(prefix: &IpNet) -> Result<(), RouteError> {
             "{prefix} has bits beyond its length: write {whole} or {}",
             prefix.addr()
         ))),
+    }
+}
+
+/// Whether packets can be sent there.
+fn interface(hop: &NextHop) -> Result<(), RouteError> {
+    let name = &hop.interface;
+    // net/core/dev.c, dev_valid_name
+    if name.is_empty()
+        || name.len() > INTERFACE_BYTES
+        || name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace())
+    {
+        return Err(RouteError::new(format!("`{name}` is not the name of an interface")));
+    }
+    if name == "lo" {
+        return Err(RouteError::new(
+            "packets to the loopback device come to this host: write proxy:PORT for a proxy here",
+        ));
+    }
+    match hop.via {
+        Some(via) if via.is_unspecified() || via.is_multicast() || via.is_loopback() => {
+            Err(RouteError::new(format!("{via} is not the address of a router")))
+        }
+        _ => Ok(()),
     }
 }
 

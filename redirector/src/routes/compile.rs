@@ -8,10 +8,10 @@ use std::{
 use ipnet::IpNet;
 use redirector_common::{
     Address,
-    entries::{PortWord, PrefixEntry, PrefixKey, ProxyEntry, RouteEntry, RouteKind},
+    entries::{NEXT_HOPS, PortWord, PrefixEntry, PrefixKey, ProxyEntry, RouteEntry, RouteKind},
 };
 
-use super::{Limits, Origin, ProxyAddress, Refusal, Route, Target, ports::Ports};
+use super::{Limits, NextHop, Origin, ProxyAddress, Refusal, Route, Target, ports::Ports};
 
 /// What stands in the maps for some sets of routes. The same sets give the same entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Compiled {
     pub routes: Vec<RouteSlot>,
     /// `PROXIES`, by slot: each once, however many routes lead to it.
     pub proxies: Vec<ProxyEntry>,
+    /// What `NEXT_HOPS` is about, by slot: each once.
+    pub next_hops: Vec<NextHop>,
 }
 
 /// An entry of `PREFIXES` or `SOURCES`.
@@ -67,12 +69,13 @@ pub fn compile(sets: &RouteSets, limits: &Limits) -> Result<Compiled, Vec<Refusa
         return Err(refusals);
     }
 
-    let (slots, proxies) = slots(&routes);
+    let Slots { routes: slots, proxies, next_hops } = slots(&routes);
     let mut ports = Ports::new(&routes, limits);
     let result = ports.fill();
     refusals.extend(ports.nodes.ties.into_values().map(Refusal::Tie));
     refusals.extend(result.err());
     refusals.extend(Refusal::limit("proxies", proxies.len(), limits.proxies));
+    refusals.extend(Refusal::limit("next hops", next_hops.len(), NEXT_HOPS));
     refusals.extend(Refusal::limit("prefixes", ports.prefixes.len(), limits.prefixes));
     if !refusals.is_empty() {
         return Err(refusals);
@@ -83,15 +86,15 @@ pub fn compile(sets: &RouteSets, limits: &Limits) -> Result<Compiled, Vec<Refusa
         sources: ports.nodes.tables.entries,
         routes: slots,
         proxies,
+        next_hops,
     })
 }
 
 /// What can be told of the routes before any is compiled.
 fn refuse(routes: &[(Origin, &Route)], limits: &Limits) -> Vec<Refusal> {
-    /// Slots that a word of `PORTS` has room for.
-    const SLOTS: u32 = 1 << 28;
     let mut names = HashSet::with_capacity(routes.len());
-    let mut refusals = Vec::from_iter(Refusal::limit("routes", routes.len(), limits.routes.min(SLOTS)));
+    let mut refusals =
+        Vec::from_iter(Refusal::limit("routes", routes.len(), limits.routes.min(PortWord::NUMBERS)));
     for &(origin, route) in routes {
         let name = || route.name.clone();
         if let Err(error) = route.check() {
@@ -104,10 +107,16 @@ fn refuse(routes: &[(Origin, &Route)], limits: &Limits) -> Vec<Refusal> {
     refusals
 }
 
-/// The entries of `ROUTES`, and those of `PROXIES` to which they lead.
-fn slots(routes: &[(Origin, &Route)]) -> (Vec<RouteSlot>, Vec<ProxyEntry>) {
-    let mut proxies = Vec::new();
-    let mut proxy_slots = BTreeMap::new();
+/// The entries of `ROUTES`, and to what they lead.
+struct Slots {
+    routes: Vec<RouteSlot>,
+    proxies: Vec<ProxyEntry>,
+    next_hops: Vec<NextHop>,
+}
+
+fn slots(routes: &[(Origin, &Route)]) -> Slots {
+    let (mut proxies, mut next_hops) = (Vec::new(), Vec::new());
+    let (mut proxy_slots, mut next_hop_slots) = (BTreeMap::new(), BTreeMap::new());
     let slots = routes.iter().map(|&(origin, route)| {
         let (kind, target) = match &route.target {
             Target::Pass => (RouteKind::Pass, 0),
@@ -119,12 +128,19 @@ fn slots(routes: &[(Origin, &Route)]) -> (Vec<RouteSlot>, Vec<ProxyEntry>) {
                 });
                 (RouteKind::Proxy, slot)
             }
+            Target::Interface(hop) => {
+                let slot = *next_hop_slots.entry(hop).or_insert_with(|| {
+                    next_hops.push(hop.clone());
+                    next_hops.len() as u32 - 1
+                });
+                (RouteKind::Interface, slot)
+            }
         };
         let on_unavailable = route.on_unavailable as u8;
         let entry = RouteEntry { kind: kind as u8, on_unavailable, pad: 0, target };
         RouteSlot { origin, name: route.name.clone(), entry }
     });
-    (slots.collect(), proxies)
+    Slots { routes: slots.collect(), proxies, next_hops }
 }
 
 fn proxy_entry(proxy: &ProxyAddress) -> ProxyEntry {

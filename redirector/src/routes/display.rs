@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Formatter};
 use ipnet::IpNet;
 use redirector_common::{Family, Protocol, entries::OnUnavailable};
 
-use super::{PortRange, ProxyAddress, Route, Target, route::family_of};
+use super::{NextHop, PortRange, ProxyAddress, Route, Target, route::family_of};
 
 impl Display for Route {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -20,6 +20,7 @@ impl Display for Route {
         match self.on_unavailable {
             OnUnavailable::Pass => Ok(()),
             OnUnavailable::Drop => f.write_str(" else drop"),
+            OnUnavailable::Reset => f.write_str(" else reset"),
         }
     }
 }
@@ -100,6 +101,10 @@ impl Display for Target {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Proxy(proxy) => write!(f, "proxy:{proxy}"),
+            Self::Interface(NextHop { interface, via: None }) => write!(f, "interface:{interface}"),
+            Self::Interface(NextHop { interface, via: Some(via) }) => {
+                write!(f, "interface:{interface} via {via}")
+            }
             Self::Pass => f.write_str("pass"),
             Self::Drop => f.write_str("drop"),
         }

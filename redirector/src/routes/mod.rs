@@ -34,4 +34,4 @@ pub use origin::{Origin, PROTECT, Protected, built_in};
 pub use parse::GRAMMAR;
 pub use parts::prefix;
 pub use refusal::{Limits, Refusal, Tie};
-pub use route::{PortRange, ProxyAddress, Route, Target};
+pub use route::{NextHop, PortRange, ProxyAddress, Route, Target};

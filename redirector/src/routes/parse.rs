@@ -8,7 +8,7 @@ use super::{PortRange, Route, RouteError, Target, check, parts};
 
 /// How a route is written.
 pub const GRAMMAR: &str =
-    "[NAME:][tcp/|udp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop]";
+    "[NAME:][tcp/|udp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop|reset]";
 
 impl FromStr for Route {
     type Err = RouteError;
@@ -39,8 +39,13 @@ impl<'a> Text<'a> {
         let ports = self.list(ports, PortRange::from_str)?;
 
         let mut words = rest.split_whitespace().peekable();
-        let target = words.next_if(|word| !matches!(*word, "from" | "else")).unwrap_or(&rest[..0]);
-        let target = self.part(target, Target::from_str)?;
+        let target = words.next_if(|word| !matches!(*word, "via" | "from" | "else")).unwrap_or(&rest[..0]);
+        let mut target = self.part(target, Target::from_str)?;
+        if let Target::Interface(hop) = &mut target
+            && words.next_if_eq(&"via").is_some()
+        {
+            hop.via = Some(self.part(words.next().unwrap_or(self.end()), parts::via)?);
+        }
         let sources = match words.next_if_eq(&"from") {
             Some(_) => self.list(words.next().unwrap_or(self.end()), parts::prefix)?,
             None => Vec::new(),

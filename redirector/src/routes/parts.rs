@@ -5,7 +5,7 @@ use std::{net::IpAddr, str::FromStr};
 use ipnet::IpNet;
 use redirector_common::{Protocol, entries::OnUnavailable};
 
-use super::{PortRange, ProxyAddress, RouteError, Target, check, display::plain};
+use super::{NextHop, PortRange, ProxyAddress, RouteError, Target, check, display::plain};
 
 /// Parts the protocol, TCP where none is written, from what follows it.
 pub(super) fn protocol(text: &str) -> Result<(Protocol, &str), RouteError> {
@@ -89,14 +89,17 @@ impl FromStr for Target {
     type Err = RouteError;
 
     fn from_str(text: &str) -> Result<Self, RouteError> {
-        const TARGETS: &str = "proxy:PORT, proxy:ADDRESS:PORT, pass or drop";
+        const TARGETS: &str = "proxy:PORT, proxy:ADDRESS:PORT, interface:NAME, pass or drop";
         let (word, rest) = text.split_once(':').map_or((text, None), |(word, rest)| (word, Some(rest)));
         match (word, rest) {
             ("proxy", Some(address)) => address.parse().map(Self::Proxy),
+            ("interface", Some(name)) => {
+                Ok(Self::Interface(NextHop { interface: name.to_owned(), via: None }))
+            }
             ("pass", None) => Ok(Self::Pass),
             ("drop", None) => Ok(Self::Drop),
             ("", None) => Err(RouteError::new(format!("a target is missing here: {TARGETS}"))),
-            ("interface" | "backends", _) => {
+            ("backends", _) => {
                 Err(RouteError::new(format!("this build does not have the target `{word}`: {TARGETS}")))
             }
             _ => Err(RouteError::new(format!("`{text}` is not a target: {TARGETS}"))),
@@ -134,12 +137,17 @@ impl FromStr for ProxyAddress {
     }
 }
 
+/// Reads what stands behind `via`.
+pub(super) fn via(text: &str) -> Result<IpAddr, RouteError> {
+    text.parse().map_err(|_| RouteError::new(format!("`{text}` is not the address of a router")))
+}
+
 /// Reads what stands behind `else`.
 pub(super) fn on_unavailable(text: &str) -> Result<OnUnavailable, RouteError> {
     match text {
         "pass" => Ok(OnUnavailable::Pass),
         "drop" => Ok(OnUnavailable::Drop),
-        "reset" => Err(RouteError::new("this build does not have `else reset`: pass or drop")),
-        _ => Err(RouteError::new(format!("`{text}` cannot stand after `else`: pass or drop"))),
+        "reset" => Ok(OnUnavailable::Reset),
+        _ => Err(RouteError::new(format!("`{text}` cannot stand after `else`: pass, drop or reset"))),
     }
 }

@@ -26,6 +26,8 @@ struct Decided {
     nodes: Vec<Node>,
     /// Whether a proxy route has a claim on the ports.
     steered: bool,
+    /// Whether a route to an interface has.
+    forwarded: bool,
     /// The number of a range class, once a port needs one.
     class: Option<u32>,
 }
@@ -63,7 +65,10 @@ impl<'a> Ports<'a> {
                 // The single port is the narrower range.
                 (Some(single), Some(class)) => single.direct().filter(|_| class.direct().is_some()),
             };
-            let steered = single.iter().chain(class.as_deref()).any(|space| space.steered);
+            let spaces = single.iter().chain(class.as_deref());
+            let (steered, forwarded) = spaces.fold((false, false), |(steered, forwarded), space| {
+                (steered | space.steered, forwarded | space.forwarded)
+            });
             let word = match direct {
                 Some(route) => PortWord::direct(route),
                 None => {
@@ -74,16 +79,18 @@ impl<'a> Ports<'a> {
                 }
             };
             let word = if steered { word.with_steered() } else { word };
+            let word = if forwarded { word.with_forwarded() } else { word };
             self.words.push((port_index(family, protocol, port), word));
         }
         Ok(())
     }
 
     fn decide(&mut self, family: Family, protocol: Protocol, space: &Claimed) -> Result<Decided, Refusal> {
-        let is_proxy = |claim: &Claim| matches!(self.routes[claim.slot as usize].1.target, Target::Proxy(_));
-        let steered = space.claims.iter().any(is_proxy);
+        let target = |claim: &Claim| &self.routes[claim.slot as usize].1.target;
+        let steered = space.claims.iter().any(|claim| matches!(target(claim), Target::Proxy(_)));
+        let forwarded = space.claims.iter().any(|claim| matches!(target(claim), Target::Interface(_)));
         let nodes = self.nodes.decide(family, protocol, space)?;
-        Ok(Decided { nodes, steered, class: None })
+        Ok(Decided { nodes, steered, forwarded, class: None })
     }
 
     /// The number of a class, whose prefixes are written when the first port needs them.

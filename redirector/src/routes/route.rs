@@ -32,6 +32,8 @@ pub struct Route {
 pub enum Target {
     /// To a proxy on this node.
     Proxy(ProxyAddress),
+    /// Out of another interface, every packet and past the host's own routes.
+    Interface(NextHop),
     /// Nowhere else: they are left alone.
     Pass,
     /// Nowhere: they are dropped.
@@ -48,6 +50,15 @@ pub struct ProxyAddress {
     pub v6: Option<Ipv6Addr>,
     /// Port of the listener, not zero.
     pub port: u16,
+}
+
+/// Where the packets of a route are sent. A route by an IPv4 router takes IPv4 only; an IPv6 router can be that of IPv4 too.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NextHop {
+    /// Name of the interface.
+    pub interface: String,
+    /// The router there; without one the destination is a neighbour itself.
+    pub via: Option<IpAddr>,
 }
 
 /// Destination ports from the first to the last, both of them included.
@@ -100,7 +111,7 @@ impl Route {
     pub(super) fn own_port(&self) -> Option<u16> {
         match &self.target {
             Target::Proxy(proxy) => Some(proxy.port),
-            Target::Pass | Target::Drop => None,
+            Target::Interface(_) | Target::Pass | Target::Drop => None,
         }
     }
 }
@@ -111,7 +122,8 @@ impl Target {
         match (self, family) {
             (Self::Proxy(proxy), Family::V4) => proxy.v4.is_some(),
             (Self::Proxy(proxy), Family::V6) => proxy.v6.is_some(),
-            (Self::Pass | Self::Drop, _) => true,
+            (Self::Interface(hop), Family::V6) => !hop.via.is_some_and(|via| via.is_ipv4()),
+            (Self::Interface(_) | Self::Pass | Self::Drop, _) => true,
         }
     }
 }

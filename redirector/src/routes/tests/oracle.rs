@@ -88,7 +88,7 @@ fn atoms(origin: Origin, slot: u32, route: &Route) -> Vec<Atom> {
                 }
                 Some(proxy.port)
             }
-            Target::Pass | Target::Drop => None,
+            Target::Interface(_) | Target::Pass | Target::Drop => None,
         };
         for source in or_any(&route.sources) {
             if source.addr().is_ipv4() != destination.addr().is_ipv4() {

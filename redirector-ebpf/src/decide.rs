@@ -1,0 +1,200 @@
+//! What becomes of a segment to a port that a route names.
+
+use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
+use redirector_common::{
+    Flow, Reason,
+    entries::{OnUnavailable, PortWord, RouteEntry, RouteKind},
+};
+
+use crate::{
+    handoff, locals, next_hop,
+    packet::Segment,
+    proxy, route,
+    socket::{Socket, state},
+};
+
+/// A reason, and the route that it concerns.
+pub struct Outcome {
+    pub reason: Reason,
+    /// What the route says for a target that is not available.
+    pub on_unavailable: u8,
+    /// The route's slot, where it decided a new connection.
+    pub route: Option<u32>,
+    /// The slot in `NEXT_HOPS`, where that is the target.
+    pub next_hop: u8,
+}
+
+/// What becomes of a segment, and why.
+#[inline(always)]
+pub fn outcome(ctx: &TcContext, segment: &Segment, word: PortWord) -> Outcome {
+    Outcome::unpack(decide(ctx.skb.skb, segment, word.0))
+}
+
+/// Global, so that the verifier goes through it once for all programs' ways to it, rather than once for each
+/// (Documentation/bpf: functions are verified independently where BTF says that they are global).
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn decide(ctx: *mut __sk_buff, segment: *const Segment, word: u32) -> u64 {
+    // SAFETY: the caller's segment lives on its stack; the verifier has the pointer checked for null.
+    let Some(segment) = (unsafe { segment.as_ref() }) else {
+        return Outcome::from(Reason::NoRoute).pack();
+    };
+    segment_to(&TcContext::new(ctx), segment, PortWord(word)).pack()
+}
+
+#[inline(always)]
+fn segment_to(ctx: &TcContext, segment: &Segment, word: PortWord) -> Outcome {
+    let (flow, opens) = (&segment.flow(), segment.opens());
+    let local = locals::contains(flow.family, &flow.destination);
+    // Anything but a SYN belongs to a connection that was decided before, here or by nobody, unless every packet is
+    // sent somewhere.
+    if !opens && !word.is_forwarded() {
+        if local {
+            return Reason::Local.into();
+        }
+        if !word.is_steered() {
+            return Reason::NotNew.into();
+        }
+    }
+    let attached = if word.is_steered() || word.is_forwarded() && local {
+        let (socket, attached) = connection(ctx, flow);
+        match socket {
+            // Found before any listener: sk_lookup was not asked.
+            Some(state::TIME_WAIT) if opens => true,
+            // What it got at its SYN it keeps. A SYN is a retransmission then.
+            Some(_) if local => return Reason::Local.into(),
+            Some(_) => return Reason::Established.into(),
+            None => attached,
+        }
+    } else {
+        true
+    };
+    if opens {
+        new_connection(ctx, segment, flow, word, local, attached)
+    } else {
+        existing_connection(ctx, segment, flow, word, local)
+    }
+}
+
+/// A SYN of a connection that no socket has: the route decides.
+#[inline(always)]
+fn new_connection(
+    ctx: &TcContext,
+    segment: &Segment,
+    flow: &Flow,
+    word: PortWord,
+    local: bool,
+    attached: bool,
+) -> Outcome {
+    let Some((slot, entry)) = route::find(word, flow) else {
+        return Reason::NoRoute.into();
+    };
+    if flow.never_redirected() {
+        return Reason::SpecialAddress.into();
+    }
+    let reason = match entry.kind {
+        kind if kind == RouteKind::Drop as u8 => Reason::DropRoute,
+        kind if kind == RouteKind::Interface as u8 => next_hop::check(ctx, segment, flow.family, &entry),
+        kind if kind == RouteKind::Proxy as u8 => {
+            if proxy::is_own_port(&entry, flow) {
+                // The route excludes it, and so does not count it.
+                return Reason::ProxyPort.into();
+            }
+            to_proxy(ctx, flow, slot, &entry, local, attached)
+        }
+        _ => Reason::PassRoute,
+    };
+    Outcome::by_route(reason, &entry, Some(slot))
+}
+
+#[inline(always)]
+fn to_proxy(
+    ctx: &TcContext,
+    flow: &Flow,
+    slot: u32,
+    entry: &RouteEntry,
+    local: bool,
+    attached: bool,
+) -> Reason {
+    if !attached {
+        return Reason::Detached;
+    }
+    match proxy::steer(ctx, flow, slot, entry, local) {
+        Ok(()) => Reason::Proxy,
+        Err(reason) => reason,
+    }
+}
+
+/// Anything but a SYN, of a connection that no socket here has.
+#[inline(always)]
+fn existing_connection(
+    ctx: &TcContext,
+    segment: &Segment,
+    flow: &Flow,
+    word: PortWord,
+    local: bool,
+) -> Outcome {
+    let otherwise = if local { Reason::Local } else { Reason::NotNew };
+    if !word.is_forwarded() && !segment.acknowledges() {
+        return otherwise.into();
+    }
+    let Some((slot, entry)) = route::find(word, flow) else {
+        return otherwise.into();
+    };
+    if entry.kind == RouteKind::Interface as u8 {
+        if flow.never_redirected() {
+            return Reason::SpecialAddress.into();
+        }
+        return Outcome::by_route(next_hop::check(ctx, segment, flow.family, &entry), &entry, None);
+    }
+    if entry.kind == RouteKind::Proxy as u8 && !local && segment.acknowledges() {
+        return match proxy::steer_cookie(ctx, segment, flow, slot, &entry) {
+            Ok(()) => Reason::SynCookie.into(),
+            Err(reason) => reason.into(),
+        };
+    }
+    otherwise.into()
+}
+
+/// The state of the connection that a socket of this host has with this 4-tuple, and whether `sk_lookup` answered.
+#[inline(always)]
+fn connection(ctx: &TcContext, flow: &Flow) -> (Option<u32>, bool) {
+    let (socket, attached) = handoff::probe(|| Socket::find(ctx, flow));
+    let state = socket.map(|socket| socket.state());
+    (state.filter(|state| *state != state::LISTEN && *state != state::CLOSE), attached)
+}
+
+impl From<Reason> for Outcome {
+    #[inline(always)]
+    fn from(reason: Reason) -> Self {
+        Self { reason, on_unavailable: OnUnavailable::Pass as u8, route: None, next_hop: 0 }
+    }
+}
+
+impl Outcome {
+    #[inline(always)]
+    fn by_route(reason: Reason, entry: &RouteEntry, route: Option<u32>) -> Self {
+        Self { reason, on_unavailable: entry.on_unavailable, route, next_hop: entry.target as u8 }
+    }
+
+    /// As the one number that a global function can return.
+    #[inline(always)]
+    fn pack(&self) -> u64 {
+        let (has_route, route) = (self.route.is_some() as u64, self.route.unwrap_or(0) as u64);
+        route << 32
+            | has_route << 24
+            | (self.next_hop as u64) << 16
+            | (self.on_unavailable as u64) << 8
+            | self.reason as u64
+    }
+
+    #[inline(always)]
+    fn unpack(packed: u64) -> Self {
+        Self {
+            reason: Reason::from_number(packed as u8).unwrap_or(Reason::NoRoute),
+            on_unavailable: (packed >> 8) as u8,
+            route: ((packed >> 24) as u8 != 0).then_some((packed >> 32) as u32),
+            next_hop: (packed >> 16) as u8,
+        }
+    }
+}
