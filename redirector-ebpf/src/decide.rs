@@ -7,7 +7,7 @@ use redirector_common::{
 };
 
 use crate::{
-    handoff, locals, next_hop,
+    handoff, next_hop,
     packet::Segment,
     proxy, route,
     socket::{Socket, state},
@@ -24,55 +24,64 @@ pub struct Outcome {
     pub next_hop: u8,
 }
 
-/// What becomes of a segment, and why.
-#[inline(always)]
-pub fn outcome(ctx: &TcContext, segment: &Segment, word: PortWord) -> Outcome {
-    Outcome::unpack(decide(ctx.skb.skb, segment, word.0))
+/// What is known of a segment that no connection of this host has.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// Whether its destination is known as this host's.
+    local: bool,
+    /// Whether `sk_lookup` is there, as far as was asked.
+    attached: bool,
 }
 
-/// Global, so that the verifier goes through it once for all programs' ways to it, rather than once for each
+/// Whether a connection of this host has the segment: what it got at its SYN it keeps. A SYN is a retransmission then.
+///
+/// # Errors
+///
+/// The reason that this is. Inlined, unlike what follows, for most packets of steered connections end here.
+#[inline(always)]
+pub fn place(
+    ctx: &TcContext,
+    flow: &Flow,
+    word: PortWord,
+    opens: bool,
+    local: bool,
+) -> Result<Place, Reason> {
+    if !word.is_steered() && !(word.is_forwarded() && local) {
+        return Ok(Place { local, attached: true });
+    }
+    let (socket, attached) = handoff::probe(|| Socket::find(ctx, flow));
+    match socket.map(|socket| socket.state()) {
+        None | Some(state::LISTEN | state::CLOSE) => Ok(Place { local, attached }),
+        // Found before any listener: sk_lookup was not asked.
+        Some(state::TIME_WAIT) if opens => Ok(Place { local, attached: true }),
+        Some(_) if local => Err(Reason::Local),
+        Some(_) => Err(Reason::Established),
+    }
+}
+
+/// What becomes of a segment that no connection of this host has, and why.
+#[inline(always)]
+pub fn outcome(ctx: &TcContext, segment: &Segment, word: PortWord, place: Place) -> Outcome {
+    let place = u32::from(place.local) | u32::from(place.attached) << 1;
+    Outcome::unpack(decide(ctx.skb.skb, segment, word.0, place))
+}
+
+/// Global, so that the verifier goes through it once for all ways that lead here, rather than once for each
 /// (Documentation/bpf: functions are verified independently where BTF says that they are global).
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn decide(ctx: *mut __sk_buff, segment: *const Segment, word: u32) -> u64 {
+extern "C" fn decide(ctx: *mut __sk_buff, segment: *const Segment, word: u32, place: u32) -> u64 {
     // SAFETY: the caller's segment lives on its stack; the verifier has the pointer checked for null.
     let Some(segment) = (unsafe { segment.as_ref() }) else {
         return Outcome::from(Reason::NoRoute).pack();
     };
-    segment_to(&TcContext::new(ctx), segment, PortWord(word)).pack()
-}
-
-#[inline(always)]
-fn segment_to(ctx: &TcContext, segment: &Segment, word: PortWord) -> Outcome {
-    let (flow, opens) = (&segment.flow(), segment.opens());
-    let local = locals::contains(flow.family, &flow.destination);
-    // Anything but a SYN belongs to a connection that was decided before, here or by nobody, unless every packet is
-    // sent somewhere.
-    if !opens && !word.is_forwarded() {
-        if local {
-            return Reason::Local.into();
-        }
-        if !word.is_steered() {
-            return Reason::NotNew.into();
-        }
-    }
-    let attached = if word.is_steered() || word.is_forwarded() && local {
-        let (socket, attached) = connection(ctx, flow);
-        match socket {
-            // Found before any listener: sk_lookup was not asked.
-            Some(state::TIME_WAIT) if opens => true,
-            // What it got at its SYN it keeps. A SYN is a retransmission then.
-            Some(_) if local => return Reason::Local.into(),
-            Some(_) => return Reason::Established.into(),
-            None => attached,
-        }
+    let (ctx, word) = (&TcContext::new(ctx), PortWord(word));
+    let place = Place { local: place & 1 != 0, attached: place & 2 != 0 };
+    let flow = &segment.flow();
+    if segment.opens() {
+        new_connection(ctx, segment, flow, word, place).pack()
     } else {
-        true
-    };
-    if opens {
-        new_connection(ctx, segment, flow, word, local, attached)
-    } else {
-        existing_connection(ctx, segment, flow, word, local)
+        existing_connection(ctx, segment, flow, word, place.local).pack()
     }
 }
 
@@ -83,8 +92,7 @@ fn new_connection(
     segment: &Segment,
     flow: &Flow,
     word: PortWord,
-    local: bool,
-    attached: bool,
+    Place { local, attached }: Place,
 ) -> Outcome {
     let Some((slot, entry)) = route::find(word, flow) else {
         return Reason::NoRoute.into();
@@ -154,14 +162,6 @@ fn existing_connection(
         };
     }
     otherwise.into()
-}
-
-/// The state of the connection that a socket of this host has with this 4-tuple, and whether `sk_lookup` answered.
-#[inline(always)]
-fn connection(ctx: &TcContext, flow: &Flow) -> (Option<u32>, bool) {
-    let (socket, attached) = handoff::probe(|| Socket::find(ctx, flow));
-    let state = socket.map(|socket| socket.state());
-    (state.filter(|state| *state != state::LISTEN && *state != state::CLOSE), attached)
 }
 
 impl From<Reason> for Outcome {

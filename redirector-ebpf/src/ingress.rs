@@ -4,15 +4,19 @@ use aya_ebpf::{
     bindings::tcx_action_base::{TCX_DROP, TCX_NEXT},
     programs::TcContext,
 };
-use redirector_common::{Protocol, Reason, Verdict, entries::PortWord};
+use redirector_common::{
+    Protocol, Reason, Verdict,
+    entries::{OnUnavailable, PortWord},
+};
 
 use crate::{
     count,
     decide::{self, Outcome},
     link::Link,
+    locals,
     maps::settings,
     next_hop,
-    packet::{self, Segment},
+    packet::{self, Headers, Segment},
     reset, route,
 };
 
@@ -21,30 +25,51 @@ use crate::{
 pub fn run<L: Link>(ctx: &TcContext) -> i32 {
     let headers = match packet::headers::<L>(ctx) {
         Ok(headers) => headers,
-        Err(reason) => return pass(ctx, reason),
+        Err(reason) => return settled::<L>(ctx, reason),
     };
     let word = route::port(headers.family, Protocol::Tcp, headers.destination_port);
     if word == PortWord::NONE {
-        return pass(ctx, Reason::NoRoute);
+        return settled::<L>(ctx, Reason::NoRoute);
     }
-    // Addresses are read only when a route names the port: most packets never need them.
-    match headers.segment::<L>(ctx) {
-        Ok(segment) => {
-            let outcome = decide::outcome(ctx, &segment, word);
-            conclude::<L>(ctx, &segment, &outcome)
-        }
-        Err(reason) => pass(ctx, reason),
+    match routed::<L>(ctx, &headers, word) {
+        Ok((segment, outcome)) => conclude::<L>(ctx, &segment, &outcome),
+        Err(reason) => settled::<L>(ctx, reason),
     }
 }
 
-/// Not ours: the next program sees it too.
+/// A packet to a port that a route names. Addresses are read only now: most packets never need them.
+///
+/// # Errors
+///
+/// The reason, where no route is asked: it is not ours, or its connection is here already.
 #[inline(always)]
-fn pass(ctx: &TcContext, reason: Reason) -> i32 {
-    count::packet(Verdict::Passed, reason, ctx.len());
+fn routed<L: Link>(ctx: &TcContext, headers: &Headers, word: PortWord) -> Result<(Segment, Outcome), Reason> {
+    let destination = headers.destination::<L>(ctx)?;
+    let local = locals::contains(headers.family, &destination);
+    // Anything but a SYN belongs to a connection that was decided before, unless every packet is sent somewhere. To an
+    // address of this host it needs nothing from us, and this is where most of them are done with.
+    if local && !headers.opens() && !word.is_forwarded() {
+        return Err(Reason::Local);
+    }
+    packet::for_us::<L>(ctx)?;
+    let segment = headers.segment::<L>(ctx, destination)?;
+    let place = decide::place(ctx, &segment.flow(), word, headers.opens(), local)?;
+    let outcome = decide::outcome(ctx, &segment, word, place);
+    Ok((segment, outcome))
+}
+
+/// What no route is asked about goes on, marked where it is part of a steered connection; the next program sees it too.
+#[inline(always)]
+fn settled<L: Link>(ctx: &TcContext, reason: Reason) -> i32 {
+    let verdict = reason.verdict(OnUnavailable::Pass as u8);
+    count::packet(verdict, reason, ctx.len());
+    if matches!(verdict, Verdict::Steered) {
+        steer::<L>(ctx);
+    }
     TCX_NEXT
 }
 
-/// Carries the outcome out. What is not ours, or not only ours, the next program sees too.
+/// Carries out what a route says. What is not ours, or not only ours, the next program sees too.
 #[inline(always)]
 fn conclude<L: Link>(ctx: &TcContext, segment: &Segment, outcome: &Outcome) -> i32 {
     let verdict = outcome.reason.verdict(outcome.on_unavailable);
@@ -54,8 +79,7 @@ fn conclude<L: Link>(ctx: &TcContext, segment: &Segment, outcome: &Outcome) -> i
     }
     match verdict {
         Verdict::Steered => {
-            mark(ctx);
-            L::bring_up(ctx);
+            steer::<L>(ctx);
             TCX_NEXT
         }
         Verdict::Forwarded => next_hop::send(ctx, segment, outcome.next_hop),
@@ -67,7 +91,8 @@ fn conclude<L: Link>(ctx: &TcContext, segment: &Segment, outcome: &Outcome) -> i
 
 /// Marks the packet: the host's rule on the mark has it delivered here, whatever its destination.
 #[inline(always)]
-fn mark(ctx: &TcContext) {
+fn steer<L: Link>(ctx: &TcContext) {
     let Some(settings) = settings() else { return };
     ctx.skb.set_mark(packet::mark(ctx) | settings.mark);
+    L::bring_up(ctx);
 }

@@ -71,11 +71,10 @@ impl Segment {
         }
     }
 
-    /// Whether it may start a connection; what a listener ignores does not
-    /// (<https://github.com/torvalds/linux/blob/v6.18/net/ipv4/tcp_input.c>, `tcp_rcv_state_process`, TCP_LISTEN).
+    /// Whether it may start a connection.
     #[inline(always)]
     pub fn opens(&self) -> bool {
-        self.flags & (SYN | ACK | RST | FIN) == SYN
+        opens(self.flags)
     }
 
     /// Whether it may be the last step of a handshake.
@@ -86,20 +85,27 @@ impl Segment {
 }
 
 impl Headers {
-    /// The whole segment, with its addresses.
+    /// Where the packet wants to go.
     #[inline(always)]
-    pub fn segment<L: Link>(&self, ctx: &TcContext) -> Result<Segment, Reason> {
-        let (source, destination) = match self.family {
-            Family::V4 => {
-                let ip = header::<Ipv4Hdr>(ctx, L::NETWORK)?;
-                (Address::v4(ip.src_addr), Address::v4(ip.dst_addr))
-            }
-            Family::V6 => {
-                // By halves of words, which is as much as the Ethernet header leaves aligned.
-                let offset = L::NETWORK + offset_of!(Ipv6Hdr, src_addr);
-                let [source, destination] = *header::<[[u16; 8]; 2]>(ctx, offset)?;
-                (Address::from_halves(source), Address::from_halves(destination))
-            }
+    pub fn destination<L: Link>(&self, ctx: &TcContext) -> Result<Address, Reason> {
+        match self.family {
+            Family::V4 => Ok(Address::v4(header::<Ipv4Hdr>(ctx, L::NETWORK)?.dst_addr)),
+            Family::V6 => ipv6_address(ctx, L::NETWORK + offset_of!(Ipv6Hdr, dst_addr)),
+        }
+    }
+
+    /// Whether it may start a connection.
+    #[inline(always)]
+    pub fn opens(&self) -> bool {
+        opens(self.flags)
+    }
+
+    /// The whole segment.
+    #[inline(always)]
+    pub fn segment<L: Link>(&self, ctx: &TcContext, destination: Address) -> Result<Segment, Reason> {
+        let source = match self.family {
+            Family::V4 => Address::v4(header::<Ipv4Hdr>(ctx, L::NETWORK)?.src_addr),
+            Family::V6 => ipv6_address(ctx, L::NETWORK + offset_of!(Ipv6Hdr, src_addr))?,
         };
         Ok(Segment {
             source,
@@ -114,6 +120,19 @@ impl Headers {
     }
 }
 
+/// An address at an offset, read by halves of words, which is as much as the Ethernet header leaves aligned.
+#[inline(always)]
+fn ipv6_address(ctx: &TcContext, offset: usize) -> Result<Address, Reason> {
+    Ok(Address::from_halves(*header::<[u16; 8]>(ctx, offset)?))
+}
+
+/// Whether a segment may start a connection; what a listener ignores does not
+/// (<https://github.com/torvalds/linux/blob/v6.18/net/ipv4/tcp_input.c>, `tcp_rcv_state_process`, TCP_LISTEN).
+#[inline(always)]
+fn opens(flags: u8) -> bool {
+    flags & (SYN | ACK | RST | FIN) == SYN
+}
+
 /// What the packet's headers say, or why it is not a TCP segment that we understand.
 #[inline(always)]
 pub fn headers<L: Link>(ctx: &TcContext) -> Result<Headers, Reason> {
@@ -122,18 +141,28 @@ pub fn headers<L: Link>(ctx: &TcContext) -> Result<Headers, Reason> {
     if tagged {
         return Err(Reason::Vlan);
     }
-    // SAFETY: as above.
-    let pkt_type = unsafe { (*ctx.skb.skb).pkt_type };
-    if !L::is_for_us(pkt_type) {
-        return Err(Reason::OtherHost);
-    }
-    if settings().is_some_and(|settings| mark(ctx) & settings.mark != 0) {
-        return Err(Reason::Marked);
-    }
     match tcp::<L>(ctx) {
         Err(Reason::Truncated) if make_linear::<L>(ctx) => tcp::<L>(ctx),
         headers => headers,
     }
+}
+
+/// Whether the packet is for us to redirect, wherever its addresses lead.
+///
+/// # Errors
+///
+/// Why it is not.
+#[inline(always)]
+pub fn for_us<L: Link>(ctx: &TcContext) -> Result<(), Reason> {
+    // SAFETY: the kernel hands every program a valid `__sk_buff`, and the verifier checks the access.
+    let pkt_type = unsafe { (*ctx.skb.skb).pkt_type };
+    if !L::is_for_us(pkt_type) {
+        return Err(Reason::OtherHost);
+    }
+    if settings().is_some_and(|settings| mark(ctx) & settings.seen != 0) {
+        return Err(Reason::Marked);
+    }
+    Ok(())
 }
 
 /// The packet's mark.

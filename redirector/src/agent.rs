@@ -74,7 +74,7 @@ impl Agent {
 
 /// Everything but what steers: programs, maps, listeners, rules.
 fn begin(lock: Lock, settings: &Settings, compiled: &Compiled) -> Result<Agent, Failure> {
-    let mut datapath = Datapath::load(&settings.limits, Marking { mark: settings.routing.mark })?;
+    let mut datapath = Datapath::load(&settings.limits, Marking::new(settings.routing.mark))?;
     datapath.publish(compiled)?;
     datapath.set_locals(&host::addresses()?)?;
     datapath.set_next_hops(&host::interfaces()?)?;

@@ -15,8 +15,9 @@ pub struct Settings {
     pub mark: u32,
     /// Seed of the hash by which `LOCALS` is laid out.
     pub locals_seed: u32,
-    /// Always zero.
-    pub pad: u32,
+    /// Mark by which a packet is known that came by another captured interface before; `mark`, but for a benchmark that
+    /// runs one packet many times.
+    pub seen: u32,
     /// Cookie of the network namespace that the programs serve.
     pub netns_cookie: u64,
 }

@@ -30,6 +30,15 @@ pub(super) const INGRESS: [&str; 3] = ["tc_ingress", "tc_ingress_port", "tc_ingr
 pub struct Marking {
     /// One bit: value and mask.
     pub mark: u32,
+    /// The mark of a packet that came by another captured interface before; 0 where none is to be known by it.
+    pub seen: u32,
+}
+
+impl Marking {
+    /// With one bit, by which a packet is known too.
+    pub const fn new(mark: u32) -> Self {
+        Self { mark, seen: mark }
+    }
 }
 
 /// The programs in the kernel, with their maps and links. Dropping it detaches everything.
@@ -73,7 +82,7 @@ impl Datapath {
             version: LAYOUT_VERSION,
             mark: marking.mark,
             locals_seed: 0,
-            pad: 0,
+            seen: marking.seen,
             netns_cookie: sys::netns_cookie().context("ask for the network namespace's cookie")?,
         };
         let mut datapath = Self {

@@ -25,7 +25,13 @@ use stage::{MARK, SkLookup, Stage, on_stage};
 use table::Row;
 
 /// Instructions that the verifier went through, at the last change of this table, by Linux 6.18.
-const VERIFIED: [(&str, u32); 5] = [("learn_listener", 209), ("sk_lookup", 2719), ("tc_ingress", 12_017), ("tc_ingress_l3", 0), ("tc_ingress_port", 0)];
+const VERIFIED: [(&str, u32); 5] = [
+    ("learn_listener", 209),
+    ("sk_lookup", 2719),
+    ("tc_ingress", 12_017),
+    ("tc_ingress_l3", 0),
+    ("tc_ingress_port", 0),
+];
 
 /// The most of them that a program may have. The kernel's own limit is 1,000,000.
 const MOST_VERIFIED: u32 = 20_000;

@@ -102,7 +102,7 @@ impl Stage {
         let limits = Limits { routes: 32, prefixes: 64, sources: 64, proxies: 8 };
         let compiled =
             compile(&BTreeMap::from([(Origin::CommandLine, routes)]), &limits).expect("compile the routes");
-        let mut datapath = Datapath::load(&limits, Marking { mark: MARK }).expect("load the programs");
+        let mut datapath = Datapath::load(&limits, Marking::new(MARK)).expect("load the programs");
         datapath.publish(&compiled).expect("write the routes");
         datapath.set_locals(&FAMILIES.map(|family| family.node())).expect("write the addresses");
         if sk_lookup == SkLookup::Attached {

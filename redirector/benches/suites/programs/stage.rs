@@ -99,7 +99,8 @@ impl Stage {
         let limits = Limits::default();
         let compiled =
             compile(&BTreeMap::from([(Origin::CommandLine, routes)]), &limits).expect("compile the routes");
-        let mut datapath = Datapath::load(&limits, Marking { mark: 0x2000 }).expect("load the programs");
+        let mut datapath =
+            Datapath::load(&limits, Marking { mark: 0x2000, seen: 0 }).expect("load the programs");
         datapath.publish(&compiled).expect("write the routes");
         datapath.set_locals(&FAMILIES.map(Family::node)).expect("write the addresses");
         datapath.attach_sk_lookup().expect("attach sk_lookup");
