@@ -11,7 +11,7 @@ use redirector_common::{
 };
 
 /// The highest number that a word of `PORTS` holds.
-const HIGHEST: u32 = (1 << 28) - 1;
+const HIGHEST: u32 = PortWord::NUMBERS - 1;
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
@@ -37,7 +37,7 @@ fn no_class_shares_its_space_with_a_port() {
 
 #[test]
 fn word_of_a_port_gives_back_what_it_was_made_of() {
-    for steer in [|word: PortWord| word, PortWord::with_steered] {
+    for steer in [|word: PortWord| word, PortWord::with_steered, PortWord::with_forwarded] {
         for number in [0, 1, HIGHEST] {
             let direct = steer(PortWord::direct(number));
             assert_eq!(
@@ -53,6 +53,10 @@ fn word_of_a_port_gives_back_what_it_was_made_of() {
         assert_eq!((single.as_direct(), single.has_single(), single.class()), (None, true, None));
     }
     assert!(PortWord::direct(HIGHEST).with_steered().is_steered() && !PortWord::direct(HIGHEST).is_steered());
+    assert!(
+        PortWord::direct(HIGHEST).with_forwarded().is_forwarded()
+            && !PortWord::direct(HIGHEST).is_forwarded()
+    );
     assert_eq!(PortWord::NONE, PortWord::default());
 }
 

@@ -102,7 +102,9 @@ fn new_connection(
     }
     let reason = match entry.kind {
         kind if kind == RouteKind::Drop as u8 => Reason::DropRoute,
-        kind if kind == RouteKind::Interface as u8 => next_hop::check(ctx, segment, flow.family, &entry),
+        kind if kind == RouteKind::Interface as u8 => {
+            return to_next_hop(ctx, segment, flow, &entry, Some(slot));
+        }
         kind if kind == RouteKind::Proxy as u8 => {
             if proxy::is_own_port(&entry, flow) {
                 // The route excludes it, and so does not count it.
@@ -133,6 +135,22 @@ fn to_proxy(
     }
 }
 
+/// Any packet of a route to an interface; the route is given where it counts a connection.
+#[inline(always)]
+fn to_next_hop(
+    ctx: &TcContext,
+    segment: &Segment,
+    flow: &Flow,
+    entry: &RouteEntry,
+    route: Option<u32>,
+) -> Outcome {
+    match next_hop::check(ctx, segment, flow.family, entry) {
+        // The host's to answer, as if there were no route.
+        Reason::HopLimit => Reason::HopLimit.into(),
+        reason => Outcome::by_route(reason, entry, route),
+    }
+}
+
 /// Anything but a SYN, of a connection that no socket here has.
 #[inline(always)]
 fn existing_connection(
@@ -153,7 +171,7 @@ fn existing_connection(
         if flow.never_redirected() {
             return Reason::SpecialAddress.into();
         }
-        return Outcome::by_route(next_hop::check(ctx, segment, flow.family, &entry), &entry, None);
+        return to_next_hop(ctx, segment, flow, &entry, None);
     }
     if entry.kind == RouteKind::Proxy as u8 && !local && segment.acknowledges() {
         return match proxy::steer_cookie(ctx, segment, flow, slot, &entry) {

@@ -72,7 +72,11 @@ fn settled<L: Link>(ctx: &TcContext, reason: Reason) -> i32 {
 /// Carries out what a route says. What is not ours, or not only ours, the next program sees too.
 #[inline(always)]
 fn conclude<L: Link>(ctx: &TcContext, segment: &Segment, outcome: &Outcome) -> i32 {
-    let verdict = outcome.reason.verdict(outcome.on_unavailable);
+    let verdict = match outcome.reason.verdict(outcome.on_unavailable) {
+        // A reset is not answered (RFC 9293, 3.10.7.1).
+        Verdict::Reset if segment.resets() => Verdict::Dropped,
+        verdict => verdict,
+    };
     count::packet(verdict, outcome.reason, ctx.len());
     if let Some(route) = outcome.route {
         count::connection(route, outcome.reason);

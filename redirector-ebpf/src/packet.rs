@@ -77,6 +77,12 @@ impl Segment {
         opens(self.flags)
     }
 
+    /// Whether it ends a connection at once.
+    #[inline(always)]
+    pub fn resets(&self) -> bool {
+        self.flags & RST != 0
+    }
+
     /// Whether it may be the last step of a handshake.
     #[inline(always)]
     pub fn acknowledges(&self) -> bool {

@@ -49,7 +49,7 @@ extern "C" fn reset(ctx: *mut __sk_buff, segment: *const Segment) -> i32 {
 fn turn_round(ctx: &TcContext, segment: &Segment) -> Result<(), i64> {
     let (network, transport) = (usize::from(segment.network), usize::from(segment.transport));
     let flow = segment.flow();
-    let tcp = header(&flow, &ctx.load(transport)?, segment_length(ctx, segment, flow.family)?)?;
+    let tcp = header(&flow, &ctx.load(transport)?, segment_length(ctx, segment, flow.family)?);
     // IPv4 options stay, as the kernel's own reset has them too: what leaves it whole keeps the offset at which a device
     // is to put the checksum.
     let length = (transport + TcpHdr::LEN) as u32;
@@ -75,18 +75,11 @@ fn turn_round(ctx: &TcContext, segment: &Segment) -> Result<(), i64> {
 }
 
 /// The header of the answer (RFC 9293, 3.10.7.1), without its checksum.
-///
-/// # Errors
-///
-/// A reset is not answered.
 #[inline(always)]
-fn header(flow: &Flow, asked: &[u8; TcpHdr::LEN], length: u32) -> Result<[u8; TcpHdr::LEN], i64> {
+fn header(flow: &Flow, asked: &[u8; TcpHdr::LEN], length: u32) -> [u8; TcpHdr::LEN] {
     const ACKNOWLEDGES: u8 = 0x10;
     const RESETS: u8 = 0x04;
     let [_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, flags, ..] = *asked;
-    if flags & RESETS != 0 {
-        return Err(-1);
-    }
     let ([sequence, acknowledged], flags) = if flags & ACKNOWLEDGES != 0 {
         ([[a0, a1, a2, a3], [0; 4]], RESETS)
     } else {
@@ -96,7 +89,7 @@ fn header(flow: &Flow, asked: &[u8; TcpHdr::LEN], length: u32) -> Result<[u8; Tc
     let [d0, d1] = flow.destination_port.to_be_bytes();
     let [p0, p1] = flow.source_port.to_be_bytes();
     let ([s0, s1, s2, s3], [a0, a1, a2, a3]) = (sequence, acknowledged);
-    Ok([d0, d1, p0, p1, s0, s1, s2, s3, a0, a1, a2, a3, 5 << 4, flags, 0, 0, 0, 0, 0, 0])
+    [d0, d1, p0, p1, s0, s1, s2, s3, a0, a1, a2, a3, 5 << 4, flags, 0, 0, 0, 0, 0, 0]
 }
 
 /// How much of the sequence the segment takes: its data, and one for each of SYN and FIN.

@@ -16,7 +16,7 @@ pub struct Run {
     #[arg(long = "interface", short, value_name = "GLOB")]
     interfaces: Vec<String>,
 
-    /// Route: [NAME:][tcp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop]; may be repeated
+    /// Route: [NAME:][tcp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop|reset]; may be repeated
     #[arg(long = "route", short, value_name = "ROUTE", long_help = ROUTE_HELP)]
     routes: Vec<String>,
 
@@ -34,13 +34,14 @@ pub struct Run {
 }
 
 const ROUTE_HELP: &str = "\
-Route: [NAME:][tcp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop]; may be repeated
+Route: [NAME:][tcp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop|reset]; may be repeated
 
   PORTS   N[-M]{,N[-M]}
   DEST    10.0.0.0/8 or [fd00::/8]; any destination where there is none
-  TARGET  proxy:PORT (the listener at 127.0.0.1 and at ::1), proxy:ADDRESS:PORT, pass, drop
+  TARGET  proxy:PORT (the listener at 127.0.0.1 and at ::1), proxy:ADDRESS:PORT,
+          interface:NAME[ via ADDRESS] (every packet, past this host's own routes), pass, drop
   from    source prefixes; any source where there are none
-  else    what a new connection gets when the proxy cannot take it (default: pass)
+  else    what a new connection gets when the target cannot take it (default: pass)
 
 Examples:
   8080=proxy:15001

@@ -76,7 +76,7 @@ fn wrong_routes_are_refused_with_the_place_and_the_grammar() {
             ("10.0.0.0/33:80=drop", &["`10.0.0.0/33` is not an IP prefix", GRAMMAR]),
             ("fd00::/8:80=proxy:15001", &["brackets", GRAMMAR]),
             ("80=drop from", &["prefix is missing", GRAMMAR]),
-            ("80=proxy:15001 else perhaps", &["`perhaps`", "pass or drop", GRAMMAR]),
+            ("80=proxy:15001 else perhaps", &["`perhaps`", "pass, drop or reset", GRAMMAR]),
             ("80=drop else drop", &["leave `else` out", GRAMMAR]),
             ("sctp/80=drop", &["`sctp` is not a protocol", GRAMMAR]),
             ("15001=proxy:15001", &["15001 is the proxy's own port", GRAMMAR]),

@@ -139,7 +139,7 @@ impl Packet {
         packet.stated_length(length)
     }
 
-    fn is_ipv4(&self) -> bool {
+    pub fn is_ipv4(&self) -> bool {
         self.segment.destination.is_ipv4()
     }
 }

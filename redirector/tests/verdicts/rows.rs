@@ -13,6 +13,7 @@ mod addresses;
 mod connections;
 mod headers;
 mod listeners;
+mod next_hops;
 mod routes;
 
 /// The rows with `sk_lookup` in its place.
@@ -26,13 +27,16 @@ pub fn attached(cookies: &[(Family, Segment)]) -> Vec<Row> {
         addresses::special(&mut rows, family);
         listeners::both(&mut rows, family);
         connections::both(&mut rows, family);
+        next_hops::both(&mut rows, family);
     }
     rows.family = Some(Family::V4);
     headers::v4(&mut rows);
     routes::v4(&mut rows);
+    next_hops::v4(&mut rows);
     rows.family = Some(Family::V6);
     headers::v6(&mut rows);
     routes::v6(&mut rows);
+    next_hops::v6(&mut rows);
     for (family, ack) in cookies {
         rows.family = Some(*family);
         connections::cookie(&mut rows, *ack);

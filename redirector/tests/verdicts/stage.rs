@@ -9,6 +9,7 @@ use aya::{
 };
 use redirector::{
     datapath::{Datapath, Marking},
+    host,
     routes::{Compiled, Limits, Origin, Route, compile},
 };
 use redirector_common::{
@@ -30,6 +31,7 @@ pub const MARK: u32 = 0x2000;
 /// What the program returns (include/uapi/linux/bpf.h, `enum tcx_action_base`).
 const TCX_NEXT: i32 = -1;
 const TCX_DROP: i32 = 2;
+const TCX_REDIRECT: i32 = 7;
 
 /// Where each kind of proxy listens.
 pub mod proxy {
@@ -59,6 +61,15 @@ pub const ROUTES: &[&str] = &[
     "hole:192.0.2.0/24,[2001:db8:2::/64]:9050=pass",
     "host:192.0.2.1,[2001:db8:2::1]:9000-9099=proxy:15001",
     "web-drop:8093=proxy:15001 else drop",
+    "away:8094=interface:hop",
+    "away-via:8095=interface:hop via 2001:db8:9::2",
+    "gone:8096=interface:gone",
+    "gone-drop:8097=interface:gone else drop",
+    "gone-reset:8098=interface:gone else reset",
+    "nobody-reset:8099=proxy:15005 else reset",
+    "span:9200-9210=interface:hop",
+    "span-host:10.0.1.1,[2001:db8:1::1]:9200=proxy:15001",
+    "router-v4:9300=interface:hop via 10.0.9.2",
 ];
 
 /// The programs and what they find.
@@ -105,6 +116,9 @@ impl Stage {
         let mut datapath = Datapath::load(&limits, Marking::new(MARK)).expect("load the programs");
         datapath.publish(&compiled).expect("write the routes");
         datapath.set_locals(&FAMILIES.map(|family| family.node())).expect("write the addresses");
+        // Smaller than the packets of some rows.
+        netns.ip("link add hop mtu 1300 type veth peer name hop-end\nlink set hop up\nlink set hop-end up");
+        datapath.set_next_hops(&host::interfaces().expect("list interfaces")).expect("write the next hops");
         if sk_lookup == SkLookup::Attached {
             datapath.attach_sk_lookup().expect("attach sk_lookup");
         }
@@ -137,17 +151,22 @@ impl Stage {
         slot.unwrap_or_else(|| panic!("there is no proxy with port {port}")) as u32
     }
 
-    /// Runs `tc_ingress` once on a packet that has this mark.
+    /// Runs a program once on a packet that has this mark.
     ///
     /// # Errors
     ///
     /// The kernel refused the run.
-    pub fn run(&mut self, packet: &Packet, mark: u32) -> Result<Effects, aya::programs::ProgramError> {
+    pub fn run(
+        &mut self,
+        program: &str,
+        packet: &Packet,
+        mark: u32,
+    ) -> Result<Effects, aya::programs::ProgramError> {
         self.write_handoff();
         let context = Context::of(mark, packet.gso_size).write();
         let mut frame = vec![0; 4096];
         let mut context_out = [0; CONTEXT_SIZE];
-        let program = self.datapath.classifier("tc_ingress").expect("the programs have tc_ingress");
+        let program = self.datapath.classifier(program).expect("the programs have it");
         let result = program.test_run(TestRunOptions {
             data_in: Some(&packet.frame),
             data_out: Some(&mut frame),
@@ -170,6 +189,16 @@ impl Stage {
 
     /// All that a packet with this mark is to cause.
     pub fn effects(&self, packet: &Packet, mark: u32, expected: &Expected) -> Effects {
+        let frame = match expected.verdict {
+            Verdict::Forwarded => packet.clone().after_a_hop().frame,
+            Verdict::Reset => packet.refusal(),
+            _ => packet.frame.clone(),
+        };
+        self.effects_with(packet, mark, expected, frame)
+    }
+
+    /// The same, with this frame for the outcome.
+    pub fn effects_with(&self, packet: &Packet, mark: u32, expected: &Expected, frame: Vec<u8>) -> Effects {
         let steered = expected.verdict == Verdict::Steered;
         let out = if steered { mark | MARK } else { mark };
         let bytes = packet.frame.len() as u64;
@@ -186,8 +215,12 @@ impl Stage {
             .handoff
             .map(|(state, route, port)| handoff(state, &packet.segment, self.route(route), self.proxy(port)));
         Effects {
-            return_value: if expected.verdict == Verdict::Dropped { TCX_DROP } else { TCX_NEXT },
-            frame: packet.frame.clone(),
+            return_value: match expected.verdict {
+                Verdict::Dropped => TCX_DROP,
+                Verdict::Forwarded | Verdict::Reset => TCX_REDIRECT,
+                _ => TCX_NEXT,
+            },
+            frame,
             context: Context::of(out, packet.gso_size),
             counts,
             handoffs: handoffs.into_iter().collect(),

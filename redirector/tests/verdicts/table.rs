@@ -44,6 +44,16 @@ pub fn dropped(reason: Reason) -> Expected {
     Expected { verdict: Verdict::Dropped, ..passed(reason) }
 }
 
+/// The packet is answered with a reset.
+pub fn reset(reason: Reason) -> Expected {
+    Expected { verdict: Verdict::Reset, ..passed(reason) }
+}
+
+/// The packet is sent out of another interface, with a hop less to live.
+pub fn forwarded() -> Expected {
+    Expected { verdict: Verdict::Forwarded, ..passed(Reason::Interface) }
+}
+
 /// The packet is marked and no more.
 pub fn marked(reason: Reason) -> Expected {
     Expected { verdict: Verdict::Steered, ..passed(reason) }

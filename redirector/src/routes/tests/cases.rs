@@ -235,6 +235,9 @@ fn slots_hold_what_each_route_says_and_equal_proxies_once() {
         "c:82=drop",
         "d:83=proxy:15006 else drop",
         "e:84=proxy:127.0.0.1,[::1]:15001",
+        "f:85=interface:veth7 else reset",
+        "g:86=interface:veth7 via 10.0.0.1",
+        "h:87=interface:veth7",
     ]));
     let slots: Vec<_> = compiled
         .routes
@@ -242,7 +245,9 @@ fn slots_hold_what_each_route_says_and_equal_proxies_once() {
         .map(|slot| (slot.name.as_str(), slot.entry.kind, slot.entry.on_unavailable, slot.entry.target))
         .collect();
     let (proxy, pass, drop) = (RouteKind::Proxy as u8, RouteKind::Pass as u8, RouteKind::Drop as u8);
-    let (open, closed) = (OnUnavailable::Pass as u8, OnUnavailable::Drop as u8);
+    let interface = RouteKind::Interface as u8;
+    let [open, closed, reset] =
+        [OnUnavailable::Pass, OnUnavailable::Drop, OnUnavailable::Reset].map(|on| on as u8);
     assert_eq!(
         slots,
         [
@@ -250,8 +255,13 @@ fn slots_hold_what_each_route_says_and_equal_proxies_once() {
             ("b", pass, open, 0),
             ("c", drop, open, 0),
             ("d", proxy, closed, 1),
-            ("e", proxy, open, 0)
+            ("e", proxy, open, 0),
+            ("f", interface, reset, 0),
+            ("g", interface, open, 1),
+            ("h", interface, open, 0)
         ]
     );
     assert_eq!(compiled.proxies.iter().map(|proxy| proxy.port).collect::<Vec<_>>(), [15001, 15006]);
+    let via: Vec<_> = compiled.next_hops.iter().map(|hop| hop.via.map(|via| via.to_string())).collect();
+    assert_eq!(via, [None, Some("10.0.0.1".to_owned())]);
 }

@@ -88,6 +88,12 @@ fn atoms(origin: Origin, slot: u32, route: &Route) -> Vec<Atom> {
                 }
                 Some(proxy.port)
             }
+            // A router of IPv4 is none of IPv6.
+            Target::Interface(hop)
+                if !destination.addr().is_ipv4() && hop.via.is_some_and(|via| via.is_ipv4()) =>
+            {
+                continue;
+            }
             Target::Interface(_) | Target::Pass | Target::Drop => None,
         };
         for source in or_any(&route.sources) {

@@ -14,7 +14,7 @@ use redirector_common::{
 };
 
 use super::{Compiled, Limits, Origin, Packet, Route, RouteSets, compile, maps::Maps, oracle::Oracle};
-use crate::routes::{PortRange, ProxyAddress, Refusal, Target};
+use crate::routes::{NextHop, PortRange, ProxyAddress, Refusal, Target};
 
 const V4: [&str; 8] = [
     "0.0.0.0/0",
@@ -66,12 +66,23 @@ fn target() -> impl Strategy<Value = Target> {
         })),
         2 => Just(Target::Pass),
         1 => Just(Target::Drop),
+        1 => Just(next_hop(None)),
+        1 => select(vec!["10.0.0.1", "fd00::1"]).prop_map(|via| next_hop(Some(via))),
     ]
+}
+
+fn next_hop(via: Option<&str>) -> Target {
+    let via = via.map(|via| via.parse().expect("an address"));
+    Target::Interface(NextHop { interface: "veth7".to_owned(), via })
 }
 
 /// A sound route, named or not.
 fn any_route() -> impl Strategy<Value = Route> {
-    let on_unavailable = prop_oneof![3 => Just(OnUnavailable::Pass), 1 => Just(OnUnavailable::Drop)];
+    let on_unavailable = prop_oneof![
+        3 => Just(OnUnavailable::Pass),
+        1 => Just(OnUnavailable::Drop),
+        1 => Just(OnUnavailable::Reset),
+    ];
     let name = prop_oneof![1 => Just(String::new()), 1 => "[a-zA-Z][a-zA-Z0-9.-]{0,5}"];
     (name, protocol(), vec(range(), 1..4), prefixes(), prefixes(), target(), on_unavailable).prop_filter_map(
         "unsound",
@@ -153,22 +164,29 @@ proptest! {
     }
 
     #[test]
-    fn a_port_is_marked_as_steered_exactly_where_a_proxy_route_names_it(sets in sets(), protocol in protocol()) {
+    fn a_port_is_marked_exactly_where_a_route_of_the_kind_names_it(sets in sets(), protocol in protocol()) {
         let sets = without_ties(sets);
         let compiled = compile(&sets, &Limits::default()).expect("no ties");
         let maps = Maps::new(&compiled);
         for packet in packets(protocol) {
-            let named = sets.values().flatten().any(|route| {
-                let Target::Proxy(proxy) = &route.target else { return false };
-                let v4 = packet.destination.is_ipv4();
+            let v4 = packet.destination.is_ipv4();
+            let named = |route: &Route| {
                 let family = |prefixes: &[IpNet]| prefixes.is_empty() || prefixes.iter().any(|p| p.addr().is_ipv4() == v4);
                 let ports = route.ports.iter().any(|ports| (ports.first()..=ports.last()).contains(&packet.port));
                 route.protocol == packet.protocol
-                    && ports && proxy.port != packet.port
-                    && family(&route.destinations) && family(&route.sources)
+                    && ports && family(&route.destinations) && family(&route.sources)
+            };
+            let steered = sets.values().flatten().any(|route| {
+                let Target::Proxy(proxy) = &route.target else { return false };
+                named(route) && proxy.port != packet.port
                     && if v4 { proxy.v4.is_some() } else { proxy.v6.is_some() }
             });
-            prop_assert_eq!(maps.word(packet).is_steered(), named, "{:?}", packet);
+            let forwarded = sets.values().flatten().any(|route| {
+                let Target::Interface(hop) = &route.target else { return false };
+                named(route) && (v4 || hop.via.is_none_or(|via| via.is_ipv6()))
+            });
+            let word = maps.word(packet);
+            prop_assert_eq!((word.is_steered(), word.is_forwarded()), (steered, forwarded), "{:?}", packet);
         }
     }
 

@@ -29,6 +29,11 @@ fn text_is_written_in_its_canonical_form() {
         ("80=proxy:[::1],127.0.0.1:15001", "tcp/80=proxy:15001"),
         ("80=proxy:[fd00::1],10.0.0.1:15001", "tcp/80=proxy:10.0.0.1,[fd00::1]:15001"),
         ("1-65535=proxy:15001", "tcp/1-65535=proxy:15001"),
+        ("80=interface:veth7 else reset", "tcp/80=interface:veth7 else reset"),
+        (
+            "80=interface:eth0.10   via  FD00:0::1 from 10.0.0.0/8 else drop",
+            "tcp/80=interface:eth0.10 via fd00::1 from 10.0.0.0/8 else drop",
+        ),
         ("a-1.b:tcp/80=pass", "a-1.b:tcp/80=pass"),
         ("tcp.80:80=pass", "tcp.80:tcp/80=pass"),
     ] {
@@ -118,10 +123,22 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("a_b:80=pass", "`a_b` is not a name: a name has only letters, digits, `-` and `.`", "a_b"),
     ("udp:53=pass", "`udp` is a protocol, not a name: write udp/", "udp"),
     ("sctp/80=pass", "`sctp` is not a protocol of routes: write tcp/ or udp/", "sctp/80"),
-    ("80=", "a target is missing here: proxy:PORT, proxy:ADDRESS:PORT, pass or drop", ""),
-    ("80= from 10.0.0.0/8", "a target is missing here: proxy:PORT, proxy:ADDRESS:PORT, pass or drop", ""),
-    ("80=reject", "`reject` is not a target: proxy:PORT, proxy:ADDRESS:PORT, pass or drop", "reject"),
-    ("80=proxy", "`proxy` is not a target: proxy:PORT, proxy:ADDRESS:PORT, pass or drop", "proxy"),
+    ("80=", "a target is missing here: proxy:PORT, proxy:ADDRESS:PORT, interface:NAME, pass or drop", ""),
+    (
+        "80= from 10.0.0.0/8",
+        "a target is missing here: proxy:PORT, proxy:ADDRESS:PORT, interface:NAME, pass or drop",
+        "",
+    ),
+    (
+        "80=reject",
+        "`reject` is not a target: proxy:PORT, proxy:ADDRESS:PORT, interface:NAME, pass or drop",
+        "reject",
+    ),
+    (
+        "80=proxy",
+        "`proxy` is not a target: proxy:PORT, proxy:ADDRESS:PORT, interface:NAME, pass or drop",
+        "proxy",
+    ),
     ("80=proxy:", "a port is missing here", "proxy:"),
     ("80=proxy:0", "0 is not a port: ports are 1 to 65535", "proxy:0"),
     (
@@ -135,20 +152,48 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "a proxy has one address of each family at most",
         "proxy:10.0.0.1,10.0.0.2:15001",
     ),
+    ("80=interface:", "`` is not the name of an interface", "80=interface:"),
     (
-        "80=interface:veth7 via 10.0.0.1",
-        "this build does not have the target `interface`: proxy:PORT, proxy:ADDRESS:PORT, pass or drop",
-        "interface:veth7",
+        "80=interface",
+        "`interface` is not a target: proxy:PORT, proxy:ADDRESS:PORT, interface:NAME, pass or drop",
+        "interface",
+    ),
+    (
+        "80=interface:an-interface-too-long",
+        "`an-interface-too-long` is not the name of an interface",
+        "80=interface:an-interface-too-long",
+    ),
+    (
+        "80=interface:lo",
+        "packets to the loopback device come to this host: write proxy:PORT for a proxy here",
+        "80=interface:lo",
+    ),
+    ("80=interface:veth7 via", "`` is not the address of a router", ""),
+    ("80=interface:veth7 via veth8", "`veth8` is not the address of a router", "veth8"),
+    (
+        "80=interface:veth7 via 224.0.0.1",
+        "224.0.0.1 is not the address of a router",
+        "80=interface:veth7 via 224.0.0.1",
+    ),
+    (
+        "80=proxy:1 via 10.0.0.1",
+        "`via` is not expected here: `from` and `else` come last, in this order",
+        "via",
+    ),
+    (
+        "[fd00::/8]:80=interface:veth7 via 10.0.0.1",
+        "fd00::/8 can never match: the router has no IPv6 address",
+        "[fd00::/8]:80=interface:veth7 via 10.0.0.1",
     ),
     (
         "80=backends:10.0.0.1:80",
-        "this build does not have the target `backends`: proxy:PORT, proxy:ADDRESS:PORT, pass or drop",
+        "this build does not have the target `backends`: proxy:PORT, proxy:ADDRESS:PORT, interface:NAME, pass or drop",
         "backends:10.0.0.1:80",
     ),
     ("80=pass from", "an IP prefix is missing here", ""),
     ("80=pass from 10.0.0.0/8, 11.0.0.0/8", "an IP prefix is missing here", ""),
-    ("80=proxy:1 else", "`` cannot stand after `else`: pass or drop", ""),
-    ("80=proxy:1 else reset", "this build does not have `else reset`: pass or drop", "reset"),
+    ("80=proxy:1 else", "`` cannot stand after `else`: pass, drop or reset", ""),
+    ("80=proxy:1 else refuse", "`refuse` cannot stand after `else`: pass, drop or reset", "refuse"),
     (
         "80=proxy:1 else drop from 10.0.0.0/8",
         "`from` is not expected here: `from` and `else` come last, in this order",
@@ -207,7 +252,7 @@ fn error_shows_the_text_the_place_and_the_grammar() {
     let error = "wéb:80=pass".parse::<Route>().expect_err("a bad name");
     assert_eq!(
         error.to_string(),
-        "`wéb` is not a name: a name has only letters, digits, `-` and `.`\n  wéb:80=pass\n  ^^^\n  a route is [NAME:][tcp/|udp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop]"
+        "`wéb` is not a name: a name has only letters, digits, `-` and `.`\n  wéb:80=pass\n  ^^^\n  a route is [NAME:][tcp/|udp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop|reset]"
     );
     let error = "web:10.96.0.0/12:80,0=pass".parse::<Route>().expect_err("a bad port");
     assert_eq!(error.to_string().lines().nth(2), Some("                      ^"));

@@ -17,6 +17,8 @@ const FRAGMENT: u8 = 44;
 const EXTENSIONS: [u8; 4] = [0, 43, 51, 60];
 
 pub fn both(rows: &mut Rows, family: Family) {
+    let overheard = syn(family, 8080).packet().bytes(0, &[2, 0, 0, 0, 0, 9]);
+    rows.add("a frame for another host", overheard, passed(Reason::OtherHost));
     let valid = || syn(family, 8080).packet();
     let tcp = valid().tcp();
     let steered = to_proxy("web", proxy::TRANSPARENT);
