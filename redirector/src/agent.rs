@@ -67,7 +67,7 @@ impl Agent {
     fn follow(&mut self, captures: &Captures) -> anyhow::Result<()> {
         self.datapath.set_locals(&host::addresses()?)?;
         let interfaces = host::interfaces()?;
-        self.datapath.set_next_hops(&interfaces)?;
+        report::next_hops(&self.datapath.set_next_hops(&interfaces)?);
         captures.follow(&mut self.datapath, &interfaces, false)
     }
 }
@@ -77,7 +77,7 @@ fn begin(lock: Lock, settings: &Settings, compiled: &Compiled) -> Result<Agent, 
     let mut datapath = Datapath::load(&settings.limits, Marking::new(settings.routing.mark))?;
     datapath.publish(compiled)?;
     datapath.set_locals(&host::addresses()?)?;
-    datapath.set_next_hops(&host::interfaces()?)?;
+    report::next_hops(&datapath.set_next_hops(&host::interfaces()?)?);
     for (slot, proxy) in (0..).zip(&compiled.proxies) {
         for (family, address) in listener_addresses(proxy) {
             let listening = datapath.learn(slot, Protocol::Tcp, family)?;

@@ -1,6 +1,6 @@
 //! What the agent says: to stderr while it runs, and a summary to stdout at its end.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use anyhow::Result;
 use redirector_common::{Reason, entries::RouteKind};
@@ -28,6 +28,18 @@ pub fn interface_adapted(name: &str, link: Link) {
 /// An interface that was captured and no longer exists.
 pub fn interface_gone(ifindex: u32) {
     eprintln!("interface {ifindex}: gone");
+}
+
+/// Interfaces that routes lead to, and whether they are up now.
+pub fn next_hops(changed: &BTreeMap<String, bool>) {
+    for (name, up) in changed {
+        match up {
+            true => eprintln!("next hop {name}: up"),
+            false => eprintln!(
+                "next hop {name}: down, or there is none: packets get their route's `else` until it is up"
+            ),
+        }
+    }
 }
 
 /// What went wrong while traffic is steered: it goes on, and the next change of the host is the next attempt.

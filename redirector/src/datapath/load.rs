@@ -49,8 +49,8 @@ pub struct Datapath {
     pub(super) sk_lookup: Option<SkLookupLink>,
     /// What stands in `LOCALS`.
     pub(super) locals: Vec<Address>,
-    /// What `NEXT_HOPS` is about, and what stands there.
-    pub(super) next_hops: Vec<(NextHop, NextHopEntry)>,
+    /// What `NEXT_HOPS` is about, and what was written there.
+    pub(super) next_hops: Vec<(NextHop, Option<NextHopEntry>)>,
     settings: Settings,
 }
 

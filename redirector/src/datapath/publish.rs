@@ -1,6 +1,6 @@
 //! Fills the maps. Each packet meets one whole route: what is pointed to is written before what points to it.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Context, Result};
 use aya::maps::{
@@ -38,8 +38,7 @@ impl Datapath {
         for (slot, route) in (0..).zip(&compiled.routes) {
             routes.set(slot, route.entry, 0).context("write ROUTES")?;
         }
-        self.next_hops =
-            compiled.next_hops.iter().map(|hop| (hop.clone(), NextHopEntry::default())).collect();
+        self.next_hops = compiled.next_hops.iter().map(|hop| (hop.clone(), None)).collect();
         for (name, entries) in [("SOURCES", &compiled.sources), ("PREFIXES", &compiled.prefixes)] {
             let mut map: LpmTrie<&mut MapData, PrefixKey, PrefixEntry> =
                 LpmTrie::try_from(map_mut(&mut self.ebpf, name)?)?;
@@ -55,22 +54,27 @@ impl Datapath {
         Ok(())
     }
 
-    /// Writes which of the interfaces that routes lead to are there. A packet to one that is not gets its route's `else`.
+    /// Writes which of the interfaces that routes lead to are there: a packet to one that is not gets its route's `else`.
+    /// Returns those that came or went, with the word which.
     ///
     /// # Errors
     ///
     /// The kernel refused.
-    pub fn set_next_hops(&mut self, interfaces: &[Interface]) -> Result<()> {
+    pub fn set_next_hops(&mut self, interfaces: &[Interface]) -> Result<BTreeMap<String, bool>> {
         let mut map: Array<&mut MapData, NextHopEntry> =
             Array::try_from(map_mut(&mut self.ebpf, "NEXT_HOPS")?)?;
+        let mut changed = BTreeMap::new();
         for (slot, (hop, written)) in (0..).zip(&mut self.next_hops) {
             let entry = next_hop(hop, interfaces);
-            if entry != *written {
+            if *written != Some(entry) {
                 map.set(slot, entry, 0).context("write NEXT_HOPS")?;
-                *written = entry;
+                if written.is_none_or(|written| written.ifindex != entry.ifindex) {
+                    changed.insert(hop.interface.clone(), entry.ifindex != 0);
+                }
+                *written = Some(entry);
             }
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Writes the addresses of this host. What does not find room costs its packets a socket look-up, and a

@@ -16,6 +16,7 @@ pub mod server;
 pub mod snapshot;
 pub mod summary;
 pub mod tap;
+pub mod tunnel;
 pub mod turnover;
 pub mod world;
 
