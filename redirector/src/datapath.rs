@@ -2,12 +2,15 @@
 
 mod attach;
 mod counters;
+mod found;
 mod listeners;
 mod load;
 mod publish;
+mod route_names;
 mod transparent;
 
 pub use attach::{AttachMode, Hook};
 pub use counters::{Counters, RouteTotals};
+pub use found::{BPFFS, Chain, Fill, Found, FoundMaps, Member, OurProgram, Pin};
 pub use listeners::Listening;
 pub use load::{Datapath, Marking, VerifierRefusal};

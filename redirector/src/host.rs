@@ -1,15 +1,17 @@
 //! What the agent reads of the host, and what it leaves there while it runs.
 
 mod addresses;
+mod filters;
 mod interfaces;
 mod lock;
-mod netfilter;
+pub mod netfilter;
 pub(crate) mod netlink;
 mod policy_routing;
 pub(crate) mod qdisc;
 mod watch;
 
 pub use addresses::addresses;
+pub use filters::{Direction, Filter, filters};
 pub use interfaces::{Interface, interfaces};
 pub use lock::Lock;
 pub use netfilter::NetfilterMode;

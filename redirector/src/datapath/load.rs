@@ -50,6 +50,7 @@ impl Datapath {
             .override_global("TRANSPARENT_MASK", &transparent.mask, true)
             .map_max_entries("ROUTES", limits.routes)
             .map_max_entries("ROUTE_STATS", limits.routes)
+            .map_max_entries("ROUTE_NAMES", limits.routes)
             .map_max_entries("PREFIXES", limits.prefixes)
             .map_max_entries("SOURCES", limits.sources)
             .map_max_entries("PROXIES", limits.proxies)
@@ -71,6 +72,7 @@ impl Datapath {
         let mut datapath =
             Self { ebpf, interfaces: BTreeMap::new(), sk_lookup: None, locals: Vec::new(), settings };
         datapath.write_settings()?;
+        datapath.keep_route_names()?;
         Ok(datapath)
     }
 

@@ -32,6 +32,7 @@ impl Datapath {
         for (slot, route) in (0..).zip(&compiled.routes) {
             routes.set(slot, route.entry, 0).context("write ROUTES")?;
         }
+        self.write_route_names(&compiled.routes)?;
         for (name, entries) in [("SOURCES", &compiled.sources), ("PREFIXES", &compiled.prefixes)] {
             let mut map: LpmTrie<&mut MapData, PrefixKey, PrefixEntry> =
                 LpmTrie::try_from(map_mut(&mut self.ebpf, name)?)?;
