@@ -1,8 +1,10 @@
 //! The agent of the redirector: routes, the datapath, and what both leave on the host.
 
 pub mod agent;
+pub mod cleanup;
 pub mod datapath;
 pub mod failure;
+pub mod finding;
 pub mod host;
 pub mod routes;
 pub mod settings;

@@ -20,6 +20,8 @@ struct Arguments {
 enum Command {
     /// Run the agent in the foreground, until Ctrl-C or SIGTERM
     Run(cli::run::Run),
+    /// Remove everything of ours that is left in this network namespace when no agent runs
+    Cleanup(cli::cleanup::Cleanup),
 }
 
 fn main() -> ExitCode {
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("{failure}");
             failure.exit.into()
@@ -36,8 +38,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> Result<(), Failure> {
+fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
-        Command::Run(command) => command.run(),
+        Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Cleanup(command) => command.run(),
     }
 }

@@ -1,5 +1,7 @@
 //! What the routes are called, kept in the kernel beside them for whoever looks without an agent.
 
+use std::os::fd::AsFd as _;
+
 use anyhow::{Context, Result};
 use aya::maps::{HashMap, Map, MapData};
 use redirector_common::entries::ROUTE_NAME_BYTES;
@@ -14,7 +16,6 @@ impl Datapath {
         let Map::HashMap(map) = map_mut(&mut self.ebpf, "ROUTE_NAMES")? else {
             anyhow::bail!("ROUTE_NAMES is no hash map")
         };
-        use std::os::fd::AsFd as _;
         sys::objects::bind_map(program.as_fd(), map.fd().as_fd()).context("bind ROUTE_NAMES to tc_ingress")
     }
 
