@@ -6,6 +6,8 @@ pub mod datapath;
 pub mod failure;
 pub mod finding;
 pub mod host;
+pub mod proxies;
 pub mod routes;
 pub mod settings;
+pub mod status;
 mod sys;

@@ -14,14 +14,29 @@ use tracing_subscriber::EnvFilter;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+
+    /// Whether to colour what is printed: auto does so on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_enum, default_value_t)]
+    color: Color,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Run the agent in the foreground, until Ctrl-C or SIGTERM
     Run(cli::run::Run),
+    /// Say how things stand: the agent, its programs, the proxies, the routes
+    Status(cli::status::Status),
     /// Remove everything of ours that is left in this network namespace when no agent runs
     Cleanup(cli::cleanup::Cleanup),
+}
+
+/// Whether to colour what is printed.
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
 }
 
 fn main() -> ExitCode {
@@ -39,8 +54,15 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    match arguments.color {
+        Color::Auto => anstream::ColorChoice::Auto,
+        Color::Always => anstream::ColorChoice::Always,
+        Color::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
     match arguments.command {
         Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Status(command) => command.run(),
         Command::Cleanup(command) => command.run(),
     }
 }

@@ -141,6 +141,18 @@ impl Found {
         self.chains.iter().filter(|chain| chain.position().is_some())
     }
 
+    /// What others have that sees a packet before the first program of ours in a chain does. The kernel asks TCX before
+    /// clsact.
+    pub fn before<'a>(&'a self, ours: &'a Chain) -> Vec<&'a str> {
+        let earlier = self.chains.iter().filter(|chain| {
+            ours.hook == Hook::Clsact
+                && chain.hook == Hook::Tcx
+                && chain.interface.index == ours.interface.index
+                && chain.direction == ours.direction
+        });
+        earlier.flat_map(|chain| chain.others(false)).chain(ours.others(true)).collect()
+    }
+
     /// The maps of the newest programs of ours.
     pub fn maps(&self) -> Option<FoundMaps> {
         FoundMaps::of_newest(&self.programs)

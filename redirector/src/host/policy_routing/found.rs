@@ -1,11 +1,11 @@
 //! The rules and routes that there are, whoever's they are.
 
-use std::{fmt, io};
+use std::{fmt, io, net::IpAddr};
 
 use anyhow::{Context, Result};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    route::{RouteAttribute, RouteMessage, RouteType},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
     rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage},
 };
 
@@ -112,33 +112,36 @@ impl RoutingEntry {
         let RouteNetlinkMessage::NewRoute(route) = &self.message else { return String::new() };
         let kind = if route.header.kind == RouteType::Local { "local " } else { "" };
         let destination = route.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Destination(address) => Some(format!("{address:?}")),
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(IpAddr::V4(*address)),
+            RouteAttribute::Destination(RouteAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
             _ => None,
         });
-        match (route.header.destination_prefix_length, destination) {
-            (0, _) | (_, None) => format!(": {kind}default"),
-            (length, Some(_)) => format!(": {kind}prefix of {length} bits"),
+        match destination {
+            None => format!(": {kind}default"),
+            Some(address) => format!(": {kind}{address}/{}", route.header.destination_prefix_length),
         }
     }
 }
 
 fn from_rule(family: &'static str, message: RuleMessage) -> RoutingEntry {
     let mut rule = Rule { priority: 0, mark: None, goto: None, text: String::new() };
-    let (mut mark, mut mask, mut iif) = (None, u32::MAX, String::new());
+    let (mut mark, mut mask, mut iif) = (None, None, String::new());
     let mut table = u32::from(message.header.table);
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(priority) => rule.priority = *priority,
             RuleAttribute::FwMark(value) => mark = Some(*value),
-            RuleAttribute::FwMask(value) => mask = *value,
+            RuleAttribute::FwMask(value) => mask = Some(*value),
             RuleAttribute::Goto(priority) => rule.goto = Some(*priority),
             RuleAttribute::Table(number) => table = *number,
             RuleAttribute::Iifname(name) => iif = format!("iif {name} "),
             _ => {}
         }
     }
-    // A mark of 0 is told by its mask alone.
-    rule.mark = mark.or((mask != u32::MAX).then_some(0)).map(|mark| (mark, mask));
+    // A mark of 0 is told by its mask alone (net/core/fib_rules.c, fib_nl_fill_rule).
+    if mark.is_some() || mask.is_some() {
+        rule.mark = Some((mark.unwrap_or(0), mask.unwrap_or(u32::MAX)));
+    }
     let not = if message.header.flags.contains(RuleFlags::Invert) { "not " } else { "" };
     let mark = rule.mark.map_or(String::new(), |(mark, mask)| format!("fwmark {mark:#x}/{mask:#x} "));
     let does = match (message.header.action, rule.goto) {

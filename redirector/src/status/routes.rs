@@ -1,0 +1,84 @@
+//! What became of the routes' connections, and how much room is left.
+
+use anyhow::Result;
+use redirector_common::entries::RouteKind;
+use serde_json::json;
+
+use crate::{
+    datapath::{Fill, FoundMaps},
+    finding::Finding,
+    host,
+};
+
+/// A line for all routes, and one for each that lost connections.
+pub fn routes(maps: &FoundMaps) -> Result<Vec<Finding>> {
+    let (mut steered, mut unavailable) = (0, 0);
+    let mut listed = Vec::new();
+    let mut losses = Vec::new();
+    let routes = maps.routes()?;
+    for (slot, name, entry) in &routes {
+        let totals = maps.totals(*slot)?;
+        let is_proxy = entry.kind == RouteKind::Proxy as u8;
+        let lost = if is_proxy { totals.connections.saturating_sub(totals.taken) } else { 0 };
+        steered += if is_proxy { totals.connections } else { 0 };
+        unavailable += totals.unavailable;
+        let (connections, unavailable) = (totals.connections, totals.unavailable);
+        listed.push(json!({
+            "name": name, "connections": connections, "unavailable": unavailable, "lost": lost
+        }));
+        if lost > 0 {
+            losses.push(loss(name, lost, connections, maps.settings()?.mark));
+        }
+    }
+    let mut what = format!("{} routes, {steered} connections steered", routes.len());
+    if unavailable > 0 {
+        what += &format!(", {unavailable} got their route's `else`");
+    }
+    let mut findings = vec![Finding::ok("routes", what).facts(json!({ "routes": listed }))];
+    findings.extend(losses);
+    Ok(findings)
+}
+
+fn loss(name: &str, lost: u64, connections: u64, mark: u32) -> Finding {
+    let what = format!("route {name}: {lost} of {connections} steered connections never reached the proxy");
+    let chains = host::netfilter::dropping_inputs().unwrap_or_default();
+    let suspects = if chains.is_empty() { String::new() } else { format!(" ({})", chains.join(", ")) };
+    Finding::warn("routes", format!("{what}\na firewall's INPUT chain{suspects} drops them, most likely"))
+        .fix(accept_nft(mark))
+        .fix(format!("or, with iptables: {}", accept_iptables(mark)))
+        .facts(json!({ "route": name, "lost": lost, "chains": chains }))
+}
+
+/// The one rule that lets in what is steered.
+pub fn accept_nft(mark: u32) -> String {
+    format!("nft insert rule inet filter input meta mark and {mark:#x} == {mark:#x} accept")
+}
+
+/// The same for iptables, and for ip6tables.
+pub fn accept_iptables(mark: u32) -> String {
+    format!("iptables -I INPUT -m mark --mark {mark:#x}/{mark:#x} -j ACCEPT, and the same by ip6tables")
+}
+
+/// How full the maps are.
+pub fn fill(maps: &FoundMaps) -> Result<Finding> {
+    let fill = maps.fill()?;
+    let texts: Vec<_> = fill.iter().map(|(name, fill)| format!("{name} {fill}")).collect();
+    let full: Vec<_> = fill.iter().filter(|(_, fill)| is_nearly_full(*fill)).map(|(name, _)| *name).collect();
+    let facts = fill.iter().map(|(name, fill)| {
+        let Fill { entries, at_least, capacity } = fill;
+        ((*name).to_owned(), json!({ "entries": entries, "at_least": at_least, "capacity": capacity }))
+    });
+    let facts = json!({ "maps": serde_json::Map::from_iter(facts) });
+    let finding = if full.is_empty() {
+        Finding::ok("maps", texts.join(", "))
+    } else {
+        Finding::warn("maps", texts.join(", "))
+            .fix(format!("raise the limit of {} in the settings", full.join(" and ")))
+    };
+    Ok(finding.facts(facts))
+}
+
+/// Nine tenths: a set of routes that does not fit is refused as a whole.
+fn is_nearly_full(fill: Fill) -> bool {
+    u64::from(fill.entries) * 10 > u64::from(fill.capacity) * 9
+}
