@@ -41,12 +41,20 @@ pub fn look() -> Result<Vec<Finding>, Failure> {
     findings.extend(scene.routing()?);
     findings.push(scene.netfilter()?);
     if let Some(maps) = &scene.maps {
-        let probes = proxies::probe(&maps.proxies()?)?;
-        findings.extend(probes.iter().map(|probe| probe.finding("proxy")));
-        findings.extend(routes::routes(maps)?);
-        findings.push(routes::fill(maps)?);
+        // What another build has filled may not be readable, and does not hide the rest.
+        let part = |id, result: anyhow::Result<Vec<Finding>>| {
+            result.unwrap_or_else(|error| vec![Finding::failed(id, &error.into())])
+        };
+        findings.extend(part("proxy", listeners(maps)));
+        findings.extend(part("routes", routes::routes(maps)));
+        findings.extend(part("maps", routes::fill(maps).map(|finding| vec![finding])));
     }
     Ok(findings)
+}
+
+fn listeners(maps: &FoundMaps) -> anyhow::Result<Vec<Finding>> {
+    let probes = proxies::probe(&maps.proxies()?)?;
+    Ok(probes.iter().map(|probe| probe.finding("proxy")).collect())
 }
 
 impl Scene {

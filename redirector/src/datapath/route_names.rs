@@ -2,21 +2,24 @@
 
 use std::os::fd::AsFd as _;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aya::maps::{HashMap, Map, MapData};
 use redirector_common::entries::ROUTE_NAME_BYTES;
 
-use super::load::{Datapath, map_mut};
+use super::load::{Datapath, map_mut, sk_lookup};
 use crate::{routes::RouteSlot, sys};
 
 impl Datapath {
-    /// Lets `ROUTE_NAMES`, which no program uses, live as long as `tc_ingress` does.
+    /// Lets `ROUTE_NAMES`, which no program uses, live as long as those that are attached do.
     pub(super) fn keep_route_names(&mut self) -> Result<()> {
-        let program = self.tc_ingress()?.fd()?.try_clone()?;
+        let programs = [self.tc_ingress()?.fd()?.try_clone()?, sk_lookup(&mut self.ebpf)?.fd()?.try_clone()?];
         let Map::HashMap(map) = map_mut(&mut self.ebpf, "ROUTE_NAMES")? else {
-            anyhow::bail!("ROUTE_NAMES is no hash map")
+            bail!("ROUTE_NAMES is no hash map")
         };
-        sys::objects::bind_map(program.as_fd(), map.fd().as_fd()).context("bind ROUTE_NAMES to tc_ingress")
+        for program in programs {
+            sys::objects::bind_map(program.as_fd(), map.fd().as_fd()).context("bind ROUTE_NAMES")?;
+        }
+        Ok(())
     }
 
     /// Writes the names of the routes.

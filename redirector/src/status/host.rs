@@ -67,7 +67,7 @@ fn complete(ours: &[RoutingEntry], families: &BTreeSet<&str>, mark: u32) -> Find
         if skip.is_none() {
             missing.push(format!("{family}: the rule that leaves our own answers out"));
         }
-        if !rules().any(|(_, rule)| rule.mark.is_none() && Some(rule.priority) == end) {
+        else if !rules().any(|(_, rule)| rule.mark.is_none() && Some(rule.priority) == end) {
             missing.push(format!("{family}: the rule that this one leads to"));
         }
         match on_mark(false) {
@@ -89,7 +89,7 @@ fn complete(ours: &[RoutingEntry], families: &BTreeSet<&str>, mark: u32) -> Find
             format!("{}: mark {mark:#x} leads to table {}", families.join(" and "), tables.join(", ")),
         )
     } else {
-        Finding::fail("rules", format!("somebody removed or changed {}", missing.join("; ")))
+        Finding::fail("rules", format!("missing: {}", missing.join("; ")))
             .fix("restart the agent: it puts them back")
     };
     finding.facts(facts)

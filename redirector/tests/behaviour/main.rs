@@ -6,6 +6,8 @@
 mod support;
 
 mod availability;
+mod check;
+mod cleanup;
 mod cli;
 mod coexistence;
 mod envoy;
@@ -14,6 +16,7 @@ mod lifecycle;
 mod listeners;
 mod loopback;
 mod ranking;
+mod status;
 mod steering;
 mod sysctls;
 mod turnover;
