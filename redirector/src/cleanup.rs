@@ -52,15 +52,20 @@ pub fn find() -> Result<Vec<Thing>, Failure> {
     let found = Found::look()?;
     let mut things = Vec::new();
     for chain in &found.chains {
-        things.extend(chain.members.iter().filter(|member| member.ours).filter_map(|member| {
-            thing(member, format!("program {} at {}", member.name, chain.place()))
-        }));
+        things.extend(
+            chain
+                .members
+                .iter()
+                .filter(|member| member.ours)
+                .filter_map(|member| thing(member, format!("program {} at {}", member.name, chain.place()))),
+        );
     }
     things.extend(unused_qdiscs(&found.chains));
     things.extend(
-        found.sk_lookup.iter().filter_map(|member| {
-            thing(member, format!("program {} at the network namespace", member.name))
-        }),
+        found
+            .sk_lookup
+            .iter()
+            .filter_map(|member| thing(member, format!("program {} at the network namespace", member.name))),
     );
     things.extend(found.pins.into_iter().map(Thing::Pin));
     let entries = host::routing_entries(&[])?;

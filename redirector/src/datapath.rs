@@ -14,3 +14,4 @@ pub use counters::{Counters, RouteTotals};
 pub use found::{BPFFS, Chain, Fill, Found, FoundMaps, Member, OurProgram, Pin};
 pub use listeners::Listening;
 pub use load::{Datapath, Marking, VerifierRefusal};
+pub use transparent::kernel_has_btf;

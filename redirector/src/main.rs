@@ -24,6 +24,8 @@ struct Arguments {
 enum Command {
     /// Run the agent in the foreground, until Ctrl-C or SIGTERM
     Run(cli::run::Run),
+    /// Say whether this host can do what an agent will ask of it, and what stands in the way
+    Check(cli::check::Check),
     /// Say how things stand: the agent, its programs, the proxies, the routes
     Status(cli::status::Status),
     /// Remove everything of ours that is left in this network namespace when no agent runs
@@ -62,6 +64,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     .write_global();
     match arguments.command {
         Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Check(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Cleanup(command) => command.run(),
     }

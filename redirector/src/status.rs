@@ -4,6 +4,7 @@ mod hooks;
 mod host;
 mod routes;
 
+pub use routes::accept_rules;
 use serde_json::json;
 
 use crate::{

@@ -126,8 +126,7 @@ impl Found {
         }
         found.sk_lookup = known.sk_lookup().context("ask for the programs at sk_lookup")?;
         found.pins = pins::find(&mut known).context("look for pins")?;
-        found.programs =
-            known.programs.into_iter().filter_map(|(id, (_, ours))| Some((id, ours?))).collect();
+        found.programs = known.programs.into_iter().filter_map(|(id, (_, ours))| Some((id, ours?))).collect();
         Ok(found)
     }
 

@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn a_name_comes_back_and_a_long_one_is_cut() {
-        for (name, kept) in [("web", "web"), (&*"a".repeat(64), &*"a".repeat(64)), (&*"b".repeat(70), &*"b".repeat(64))]
+        for (name, kept) in
+            [("web", "web"), (&*"a".repeat(64), &*"a".repeat(64)), (&*"b".repeat(70), &*"b".repeat(64))]
         {
             assert_eq!(read(&cut(name)), kept);
         }

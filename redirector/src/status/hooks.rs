@@ -19,7 +19,8 @@ impl Scene {
                 well.push(chain);
                 continue;
             }
-            let what = format!("{}: {} sees packets only after {}", chain.place(), own(chain), before.join(", "));
+            let what =
+                format!("{}: {} sees packets only after {}", chain.place(), own(chain), before.join(", "));
             findings.push(
                 Finding::warn("hook", what)
                     .fix("restart the agent: it attaches first (before a clsact filter of priority 1 it cannot)")
@@ -42,17 +43,23 @@ impl Scene {
         interfaces
             .filter(|interface| captured.contains(&interface.index) && !attached.contains(&interface.index))
             .map(|interface| {
-                Finding::fail("hook", format!("{}: captured, but no program of ours is attached", interface.name))
-                    .fix("restart the agent; somebody took the program off")
-                    .facts(json!({ "interface": interface.name }))
+                Finding::fail(
+                    "hook",
+                    format!("{}: captured, but no program of ours is attached", interface.name),
+                )
+                .fix("restart the agent; somebody took the program off")
+                .facts(json!({ "interface": interface.name }))
             })
             .collect()
     }
 
     fn sk_lookup(&self) -> Finding {
         if self.found.sk_lookup.is_empty() {
-            return Finding::fail("hook", "the network namespace: sk_lookup is not attached, so nothing is steered")
-                .fix("start the agent again, or let `redirector cleanup` take away what is left");
+            return Finding::fail(
+                "hook",
+                "the network namespace: sk_lookup is not attached, so nothing is steered",
+            )
+            .fix("start the agent again, or let `redirector cleanup` take away what is left");
         }
         Finding::ok("hook", "the network namespace: sk_lookup attached")
     }

@@ -23,8 +23,11 @@ impl Scene {
             (Some(_), Some(mark)) => Some(complete(&ours, &families, mark)),
             _ if ours.is_empty() => None,
             _ => Some(
-                Finding::warn("rules", format!("{} rules and routes are left; no packet has their mark", ours.len()))
-                    .fix("`redirector cleanup` takes them away"),
+                Finding::warn(
+                    "rules",
+                    format!("{} rules and routes are left; no packet has their mark", ours.len()),
+                )
+                .fix("`redirector cleanup` takes them away"),
             ),
         };
         Ok(finding.into_iter())
@@ -38,10 +41,13 @@ impl Scene {
         let facts = json!({ "table": mode, "nat": nat });
         let finding = match (mode, nat.is_empty()) {
             (None, true) => Finding::ok("netfilter", "no NAT on this host, and no table of ours"),
-            (Some(mode), true) => Finding::ok("netfilter", format!("table redirector ({mode}), no NAT of others")),
-            (Some(mode), false) => {
-                Finding::ok("netfilter", format!("table redirector ({mode}) keeps NAT away: {}", nat.join(", ")))
+            (Some(mode), true) => {
+                Finding::ok("netfilter", format!("table redirector ({mode}), no NAT of others"))
             }
+            (Some(mode), false) => Finding::ok(
+                "netfilter",
+                format!("table redirector ({mode}) keeps NAT away: {}", nat.join(", ")),
+            ),
             (None, false) => Finding::warn(
                 "netfilter",
                 format!("NAT may take steered connections elsewhere: {}", nat.join(", ")),
@@ -66,8 +72,7 @@ fn complete(ours: &[RoutingEntry], families: &BTreeSet<&str>, mark: u32) -> Find
         let end = skip.and_then(|(_, rule)| rule.goto);
         if skip.is_none() {
             missing.push(format!("{family}: the rule that leaves our own answers out"));
-        }
-        else if !rules().any(|(_, rule)| rule.mark.is_none() && Some(rule.priority) == end) {
+        } else if !rules().any(|(_, rule)| rule.mark.is_none() && Some(rule.priority) == end) {
             missing.push(format!("{family}: the rule that this one leads to"));
         }
         match on_mark(false) {

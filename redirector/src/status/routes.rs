@@ -43,20 +43,26 @@ fn loss(name: &str, lost: u64, connections: u64, mark: u32) -> Finding {
     let what = format!("route {name}: {lost} of {connections} steered connections never reached the proxy");
     let chains = host::netfilter::dropping_inputs().unwrap_or_default();
     let suspects = if chains.is_empty() { String::new() } else { format!(" ({})", chains.join(", ")) };
-    Finding::warn("routes", format!("{what}\na firewall's INPUT chain{suspects} drops them, most likely"))
-        .fix(accept_nft(mark))
-        .fix(format!("or, with iptables: {}", accept_iptables(mark)))
-        .facts(json!({ "route": name, "lost": lost, "chains": chains }))
+    let what = format!("{what}\na firewall's INPUT chain{suspects} drops them, most likely");
+    let finding = accept_rules(mark, &chains).into_iter().fold(Finding::warn("routes", what), Finding::fix);
+    finding.facts(json!({ "route": name, "lost": lost, "chains": chains }))
 }
 
-/// The one rule that lets in what is steered.
-pub fn accept_nft(mark: u32) -> String {
-    format!("nft insert rule inet filter input meta mark and {mark:#x} == {mark:#x} accept")
-}
-
-/// The same for iptables, and for ip6tables.
-pub fn accept_iptables(mark: u32) -> String {
-    format!("iptables -I INPUT -m mark --mark {mark:#x}/{mark:#x} -j ACCEPT, and the same by ip6tables")
+/// The rules that let in what is steered, for these chains, which are named by their tool (`nftables: inet filter input`). Where none is
+/// known, for the chain that is customary.
+pub fn accept_rules(mark: u32, chains: &[String]) -> Vec<String> {
+    let nft = |chain: &str| format!("nft insert rule {chain} meta mark and {mark:#x} == {mark:#x} accept");
+    let iptables = |tool: &str| format!("{tool} -I INPUT -m mark --mark {mark:#x}/{mark:#x} -j ACCEPT");
+    if chains.is_empty() {
+        return vec![nft("inet filter input"), iptables("iptables"), iptables("ip6tables")];
+    }
+    let rule = |chain: &String| match chain.split_once(": ") {
+        Some(("iptables-nft", _)) => iptables("iptables"),
+        Some(("ip6tables-nft", _)) => iptables("ip6tables"),
+        Some((_, chain)) => nft(chain),
+        None => nft(chain),
+    };
+    chains.iter().map(rule).collect()
 }
 
 /// How full the maps are.

@@ -89,7 +89,9 @@ fn what_is_not_ours_stays() {
             let node = &world.node;
             let _tap = Tap::attach(world, place);
             node.try_output("tc qdisc add dev to-client clsact");
-            node.output("tc filter add dev to-client egress protocol all pref 7 u32 match u32 0 0 flowid 1:1");
+            node.output(
+                "tc filter add dev to-client egress protocol all pref 7 u32 match u32 0 0 flowid 1:1",
+            );
             for line in [
                 "ip rule add pref 97 fwmark 0x2000/0x2000 lookup main",
                 "ip rule add pref 101 nop",
@@ -146,7 +148,9 @@ fn pins_of_ours_are_removed_and_those_of_other_namespaces_and_of_others_stay() {
         world.node.output(&format!("bpftool prog pin id {id} {directory}/tap"));
 
         let cleanup = world.redirector("cleanup");
-        cleanup.assert_code(0).assert_says(&[&format!("removed pin {directory}/sub/here (link of sk_lookup)")]);
+        cleanup
+            .assert_code(0)
+            .assert_says(&[&format!("removed pin {directory}/sub/here (link of sk_lookup)")]);
         let mut left: Vec<_> = fs::read_dir(format!("{directory}/sub")).expect("list the pins").collect();
         assert_eq!(left.pop().expect("one stays").expect("read it").file_name(), "there");
         assert!(left.is_empty() && fs::exists(format!("{directory}/tap")).expect("look for the tap's pin"));

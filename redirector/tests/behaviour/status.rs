@@ -21,21 +21,32 @@ fn with_an_agent_and_its_proxy_every_line_is_ok() {
         let hook = world.hook;
         status
             .assert_says(&["OK", "agent", &format!("running, pid {}", agent.pid())])
-            .assert_says(&["OK", &format!("to-client {hook} ingress, to-server {hook} ingress: tc_ingress first")])
+            .assert_says(&[
+                "OK",
+                &format!("to-client {hook} ingress, to-server {hook} ingress: tc_ingress first"),
+            ])
             .assert_says(&["OK", "sk_lookup attached"])
             .assert_says(&["OK", "rules", "IPv4 and IPv6: mark 0x2000 leads to table 8200"])
             .assert_says(&["OK", "netfilter", "no NAT on this host"])
             .assert_says(&["OK", "proxy", "127.0.0.1:15001: listening, transparent"])
             .assert_says(&["OK", "proxy", "[::1]:15001: listening, transparent"])
             .assert_says(&["OK", "routes", "2 connections steered"])
-            .assert_says(&["OK", "maps", "ROUTES 6 of 131072", "PREFIXES 1 of 262144", "SOURCES 1 of 65536", "PROXIES 1 of 256"]);
+            .assert_says(&[
+                "OK",
+                "maps",
+                "ROUTES 6 of 131072",
+                "PREFIXES 1 of 262144",
+                "SOURCES 1 of 65536",
+                "PROXIES 1 of 256",
+            ]);
         assert!(!status.stdout.contains('\x1b'), "no colour off a terminal");
 
         let colored = world.redirector("status --color always");
         assert!(colored.stdout.contains("\x1b["), "colour where it is asked for");
 
         let json = world.redirector("status -o json");
-        let document: serde_json::Value = serde_json::from_str(json.assert_code(0).stdout.as_str()).expect("JSON");
+        let document: serde_json::Value =
+            serde_json::from_str(json.assert_code(0).stdout.as_str()).expect("JSON");
         assert_eq!(document["version"], 1);
         let findings = document["findings"].as_array().expect("a list");
         assert_eq!(findings.len(), status.stdout.lines().count(), "the same facts");
@@ -46,7 +57,7 @@ fn with_an_agent_and_its_proxy_every_line_is_ok() {
             routes.iter().find(|route| route["name"] == name).cloned().unwrap_or_else(|| panic!("{routes:?}"))
         };
         assert_eq!(named("all")["connections"], 2);
-        named("tcp/10.0.3.0/24:9000-9100");
+        named("tcp/10.0.3.0/24:9000-9100 from 10.0.0.0/8");
         named("tcp/22");
         agent.stop();
     });
@@ -77,7 +88,10 @@ fn after_a_kill_status_says_what_is_left_and_what_to_do() {
             status.assert_says(&["OK", "proxy", "127.0.0.1:15001: listening, transparent"]);
         }
         world.redirector("cleanup").assert_code(0);
-        world.redirector("status").assert_code(1).assert_says(&["not running, and no program of ours is here"]);
+        world
+            .redirector("status")
+            .assert_code(1)
+            .assert_says(&["not running, and no program of ours is here"]);
         let _agent = world.agent(ROUTES);
         world.redirector("status").assert_code(0);
     });
@@ -91,7 +105,8 @@ fn what_keeps_a_proxy_from_taking_connections_is_named() {
             world.redirector("status").assert_code(1).assert_says(words);
         };
         says(&["FAIL", "proxy", "127.0.0.1:15001: not listening"]);
-        let listener = |family: crate::support::world::Family| Listener::proxy((family.loopback(), PROXY_PORT));
+        let listener =
+            |family: crate::support::world::Family| Listener::proxy((family.loopback(), PROXY_PORT));
         let [v4, v6] = FAMILIES;
         {
             let _v4 = world.serve_proxy(listener(v4));
@@ -133,7 +148,11 @@ fn connections_that_a_firewall_takes_are_missed_and_the_rule_that_is_named_lets_
             world.assert_silent((family.node(), PORT));
         }
         let status = world.redirector("status");
-        status.assert_code(1).assert_says(&["WARN", "route all:", "steered connections never reached the proxy"]);
+        status.assert_code(1).assert_says(&[
+            "WARN",
+            "route all:",
+            "steered connections never reached the proxy",
+        ]);
         let fix = status.line(&["fix: nft insert rule"]).expect("the rule is named");
         paste(node, fix.trim_start().trim_start_matches("fix: "));
         for family in FAMILIES {
@@ -191,7 +210,9 @@ fn rules_and_programs_that_somebody_removed_are_missed() {
             let _agent = world.agent(ROUTES);
             world.node.output("tc filter delete dev to-client ingress");
             let status = world.redirector("status");
-            status.assert_code(1).assert_says(&["FAIL", "to-client: captured, but no program of ours is attached"]);
+            status
+                .assert_code(1)
+                .assert_says(&["FAIL", "to-client: captured, but no program of ours is attached"]);
         }
     });
 }
@@ -203,7 +224,11 @@ fn the_names_of_routes_go_with_the_agent() {
         let ids = || -> Vec<u32> {
             world.node.run(|| {
                 let found = redirector::datapath::Found::look().expect("root may look");
-                found.programs.values().filter_map(|program| program.maps.get("ROUTE_NAMES").copied()).collect()
+                found
+                    .programs
+                    .values()
+                    .filter_map(|program| program.maps.get("ROUTE_NAMES").copied())
+                    .collect()
             })
         };
         let names = ids();
