@@ -74,7 +74,10 @@ fn routes(settings: &Settings) -> (Finding, Vec<ProxyEntry>) {
     match agent::compile(settings) {
         Ok(compiled) => {
             let routes: usize = settings.routes.values().map(Vec::len).sum();
-            (Finding::ok("config", format!("{routes} routes, all valid")), compiled.proxies)
+            (
+                Finding::ok("config", format!("{}, valid", agent::report::count(routes, "route"))),
+                compiled.proxies,
+            )
         }
         Err(failure) => (Finding::failed("config", &failure), Vec::new()),
     }

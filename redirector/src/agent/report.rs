@@ -96,6 +96,7 @@ pub fn summary(datapath: &mut Datapath, compiled: &Compiled) -> Result<()> {
     Ok(())
 }
 
-fn count(number: usize, noun: &str) -> String {
+/// A number of things.
+pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::marks;
 use crate::{
+    agent::report::count,
     finding::Finding,
     host::{NetfilterMode, RoutingEntry, netfilter, routing_entries},
     settings::Settings,
@@ -85,9 +86,10 @@ fn table(settings: &Settings, others: &[RoutingEntry]) -> Finding {
         (0, true) => Finding::ok("route-table", format!("table {table} is free or ours")),
         (0, false) => Finding::fail("route-table", format!("leads into our table: {}", rules.join("; ")))
             .fix("set `table` to a free number"),
-        _ => Finding::fail("route-table", format!("table {table} has {routes} routes of others")).fix(
-            format!("set `table` to a free number (`ip route show table {table}` shows whose these are)"),
-        ),
+        _ => Finding::fail("route-table", format!("table {table} has {} of others", count(routes, "route")))
+            .fix(format!(
+                "set `table` to a free number (`ip route show table {table}` shows whose these are)"
+            )),
     }
 }
 

@@ -85,9 +85,10 @@ fn programs(settings: &Settings) -> Finding {
     let loaded = Datapath::load(&settings.limits, Marking { mark: settings.routing.mark });
     match loaded.and_then(|datapath| datapath.verified_instructions()) {
         Ok(programs) => {
-            let programs: Vec<_> =
-                programs.iter().map(|(name, count)| format!("{name} ({count} instructions)")).collect();
-            Finding::ok("kernel-programs", format!("the verifier accepts {}", programs.join(", ")))
+            let names: Vec<_> = programs.iter().map(|(name, _)| &**name).collect();
+            let instructions: u32 = programs.iter().map(|(_, count)| count).sum();
+            let names = names.join(", ");
+            Finding::ok("kernel-programs", format!("loaded: {names} ({instructions} instructions verified)"))
         }
         Err(error) => {
             let finding = Finding::failed("kernel-programs", &Failure::from(error));

@@ -20,7 +20,7 @@ fn on_a_good_node_everything_is_ok_and_nothing_is_changed() {
         check.assert_code(0).assert_does_not_say(&["WARN"]).assert_does_not_say(&["FAIL"]);
         before.assert_unchanged(&Snapshot::take(&world.node));
         for words in [
-            &["OK", "config", "1 routes, all valid"][..],
+            &["OK", "config", "1 route, valid"][..],
             &["OK", "kernel-programs", "learn_listener", "sk_lookup", "tc_ingress"],
             &["OK", "kernel-tcx"],
             &["OK", "interface-unsupported", "to-client"],
@@ -144,7 +144,7 @@ fn rules_and_routes_of_others_in_our_way_are_told_and_gone_when_they_go() {
             (
                 "ip route add 203.0.113.0/24 dev lo table 8200",
                 1,
-                &["FAIL", "route-table", "1 routes of others"],
+                &["FAIL", "route-table", "1 route of others"],
             ),
             (
                 "ip -6 rule add pref 500 lookup 8200",
