@@ -8,7 +8,7 @@ use crate::{
     datapath::{Chain, Found, Hook, Member, Pin},
     failure::{Exit, Failure},
     host::{self, Filter, Lock, RoutingEntry, netfilter, qdisc},
-    sys::objects,
+    sys::links,
 };
 
 /// A thing of ours.
@@ -120,7 +120,7 @@ impl Thing {
     /// The kernel's.
     pub fn remove(&self) -> Result<()> {
         let removed = match self {
-            Self::Link { link, .. } => gone_is_fine(objects::detach_link(*link)),
+            Self::Link { link, .. } => gone_is_fine(links::detach_link(*link)),
             Self::Filter { filter, .. } => gone_is_fine(filter.remove()),
             Self::Qdisc { ifindex, .. } => qdisc::remove_unused_clsact(*ifindex),
             Self::Pin(pin) => gone_is_fine(fs::remove_file(&pin.path)),

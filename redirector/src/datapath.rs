@@ -11,7 +11,7 @@ mod transparent;
 
 pub use attach::{AttachMode, Hook};
 pub use counters::{Counters, RouteTotals};
-pub use found::{BPFFS, Chain, Fill, Found, FoundMaps, Member, OurProgram, Pin};
+pub use found::{BPFFS, Chain, Fill, Found, FoundMaps, Member, OurProgram, Pin, RouteStats};
 pub use listeners::Listening;
 pub use load::{Datapath, Marking, VerifierRefusal};
 pub use transparent::kernel_has_btf;

@@ -1,5 +1,7 @@
 //! System calls that no library here wraps.
 
+mod bpf;
+pub mod links;
 pub mod objects;
 
 use std::{

@@ -1,6 +1,9 @@
 //! `redirector cleanup`: takes away what is left when no agent runs.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use redirector::{cleanup, failure::Failure};
 
@@ -17,18 +20,21 @@ impl Cleanup {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let _lock = if self.dry_run { None } else { Some(cleanup::lock()?) };
         let things = cleanup::find()?;
+        // Whoever closes the pipe does not keep anything from being removed.
+        let mut out = io::stdout();
+        let mut say = |line: String| drop(writeln!(out, "{line}"));
         if things.is_empty() {
-            println!("nothing of ours is here");
+            say("nothing of ours is here".to_owned());
         }
         let mut result = Ok(());
         for thing in &things {
             if self.dry_run {
-                println!("would remove {thing}");
+                say(format!("would remove {thing}"));
                 continue;
             }
             // One that stays does not keep the others.
             match thing.remove() {
-                Ok(()) => println!("removed {thing}"),
+                Ok(()) => say(format!("removed {thing}")),
                 Err(error) => result = result.and(Err(error)),
             }
         }

@@ -17,7 +17,7 @@ impl Datapath {
             bail!("ROUTE_NAMES is no hash map")
         };
         for program in programs {
-            sys::objects::bind_map(program.as_fd(), map.fd().as_fd()).context("bind ROUTE_NAMES")?;
+            sys::links::bind_map(program.as_fd(), map.fd().as_fd()).context("bind ROUTE_NAMES")?;
         }
         Ok(())
     }

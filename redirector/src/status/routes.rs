@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     agent::report::count,
-    datapath::{Fill, FoundMaps, RouteTotals},
+    datapath::{Fill, FoundMaps, RouteStats, RouteTotals},
     finding::Finding,
     host,
 };
@@ -17,10 +17,11 @@ pub fn routes(maps: &FoundMaps) -> Result<Vec<Finding>> {
     let mut listed = Vec::new();
     let mut losses = Vec::new();
     let routes = maps.routes()?;
+    let (stats, mark) = (maps.route_stats()?, maps.settings()?.mark);
     for (slot, name, entry) in &routes {
-        let totals = maps.totals(*slot)?;
+        let totals = stats.totals(*slot)?;
         let is_proxy = entry.kind == RouteKind::Proxy as u8;
-        let lost = if is_proxy { lost(maps, *slot, &totals)? } else { 0 };
+        let lost = if is_proxy { lost(&stats, *slot, &totals)? } else { 0 };
         steered += if is_proxy { totals.connections as usize } else { 0 };
         unavailable += totals.unavailable;
         let (connections, unavailable) = (totals.connections, totals.unavailable);
@@ -28,7 +29,7 @@ pub fn routes(maps: &FoundMaps) -> Result<Vec<Finding>> {
             "name": name, "connections": connections, "unavailable": unavailable, "lost": lost
         }));
         if lost > 0 {
-            losses.push(loss(name, lost, connections, maps.settings()?.mark));
+            losses.push(loss(name, lost, connections, mark));
         }
     }
     let mut what = format!("{}, {} steered", count(routes.len(), "route"), count(steered, "connection"));
@@ -42,13 +43,13 @@ pub fn routes(maps: &FoundMaps) -> Result<Vec<Finding>> {
 
 /// Connections that were steered and that nobody took. One on its way between the two counts is not lost: it is
 /// there by the next look.
-fn lost(maps: &FoundMaps, slot: u32, first: &RouteTotals) -> Result<u64> {
+fn lost(stats: &RouteStats, slot: u32, first: &RouteTotals) -> Result<u64> {
     let mut lost = first.connections.saturating_sub(first.taken);
     for _ in 0..LOOKS {
         if lost == 0 {
             break;
         }
-        let totals = maps.totals(slot)?;
+        let totals = stats.totals(slot)?;
         lost = lost.min(totals.connections.saturating_sub(totals.taken));
     }
     Ok(lost)
@@ -107,4 +108,21 @@ pub fn fill(maps: &FoundMaps) -> Result<Finding> {
 /// Nine tenths: a set of routes that does not fit is refused as a whole.
 fn is_nearly_full(fill: Fill) -> bool {
     u64::from(fill.entries) * 10 > u64::from(fill.capacity) * 9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::accept_rules;
+
+    #[test]
+    fn the_accepting_rule_is_in_the_words_of_the_tool_that_drops() {
+        let rules = |chain: &str| accept_rules(0x2000, &[chain.to_owned()]);
+        let nft = "nft insert rule inet filter input meta mark and 0x2000 == 0x2000 accept";
+        assert_eq!(rules("nftables: inet filter input"), [nft]);
+        assert_eq!(
+            rules("ip6tables-nft: ip6 filter INPUT"),
+            ["ip6tables -I INPUT -m mark --mark 0x2000/0x2000 -j ACCEPT"]
+        );
+        assert_eq!(accept_rules(0x2000, &[]).len(), 3, "all of them where none is known");
+    }
 }

@@ -1,4 +1,4 @@
-//! BPF objects of whoever: what is attached where, and what is known of a program, a link or a pin.
+//! BPF programs of whoever: what is attached where, what is known of a program, and what is pinned.
 //!
 //! By id, for it is by id that the kernel tells them; to open one takes CAP_SYS_ADMIN.
 
@@ -6,23 +6,16 @@ use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        fd::{AsRawFd as _, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
 };
 
-/// Commands of bpf(2) (include/uapi/linux/bpf.h, `enum bpf_cmd`).
-mod command {
-    pub const OBJ_GET: libc::c_long = 7;
-    pub const PROG_GET_FD_BY_ID: libc::c_long = 13;
-    pub const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
-    pub const PROG_QUERY: libc::c_long = 16;
-    pub const LINK_GET_FD_BY_ID: libc::c_long = 30;
-    pub const LINK_GET_NEXT_ID: libc::c_long = 31;
-    pub const LINK_DETACH: libc::c_long = 34;
-    pub const PROG_BIND_MAP: libc::c_long = 35;
-}
+use super::{
+    bpf::{bpf, by_id, command, describe, new_descriptor},
+    links::{LinkFacts, describe_link},
+};
 
 /// Where programs are attached (`enum bpf_attach_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,80 +142,6 @@ fn describe_program(program: &OwnedFd) -> io::Result<ProgramFacts> {
     Ok(ProgramFacts { id: info.id, name: String::from_utf8_lossy(&info.name[..end]).into_owned(), maps })
 }
 
-/// What the kernel tells of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinkFacts {
-    /// Its number, unique while the host runs.
-    pub id: u32,
-    /// The program that it attaches.
-    pub program: u32,
-    /// Inode of the network namespace that it attaches to, if it is one that does.
-    pub netns: Option<u32>,
-}
-
-/// The links of the host.
-///
-/// # Errors
-///
-/// The kernel's; EPERM without CAP_SYS_ADMIN.
-pub fn links() -> io::Result<Vec<LinkFacts>> {
-    let mut links = Vec::new();
-    let mut at = [0_u32; 3];
-    loop {
-        match bpf(command::LINK_GET_NEXT_ID, &mut at) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(links),
-            result => result?,
-        }
-        at[0] = at[1];
-        match by_id(command::LINK_GET_FD_BY_ID, at[0]).and_then(|link| describe_link(&link)) {
-            Ok(link) => links.push(link),
-            // Gone since, or somebody is about to make it.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EAGAIN)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// The beginning of `struct bpf_link_info`; what `detail` is depends on the kind.
-#[derive(Default)]
-#[repr(C)]
-struct LinkInfo {
-    kind: u32,
-    id: u32,
-    program: u32,
-    pad: u32,
-    detail: [u32; 4],
-}
-
-/// BPF_LINK_TYPE_NETNS
-const NETNS_LINK: u32 = 5;
-
-fn describe_link(link: &OwnedFd) -> io::Result<LinkFacts> {
-    let mut info = LinkInfo::default();
-    describe(link, &mut info)?;
-    let netns = (info.kind == NETNS_LINK).then_some(info.detail[0]);
-    Ok(LinkFacts { id: info.id, program: info.program, netns })
-}
-
-/// Takes the program of a link off its hook, whoever holds the link.
-///
-/// # Errors
-///
-/// The kernel's; ENOENT where there is none, EPERM without CAP_SYS_ADMIN.
-pub fn detach_link(id: u32) -> io::Result<()> {
-    let link = by_id(command::LINK_GET_FD_BY_ID, id)?;
-    bpf(command::LINK_DETACH, &mut [link.as_raw_fd() as u32])
-}
-
-/// Lets a map live as long as a program does that makes no use of it.
-///
-/// # Errors
-///
-/// The kernel's; it knows how since 5.10.
-pub fn bind_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
-    bpf(command::PROG_BIND_MAP, &mut [program.as_raw_fd() as u32, map.as_raw_fd() as u32, 0])
-}
-
 /// What is pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pinned {
@@ -256,41 +175,4 @@ pub fn pinned(path: &Path) -> io::Result<Pinned> {
         // With an underscore until 6.11, as bpf-link since.
         _ => Ok(Pinned::Link(describe_link(&object)?)),
     }
-}
-
-#[repr(C)]
-struct Describe {
-    object: u32,
-    length: u32,
-    information: u64,
-}
-
-fn describe<T>(object: &OwnedFd, information: &mut T) -> io::Result<()> {
-    let mut attribute = Describe {
-        object: object.as_raw_fd() as u32,
-        length: size_of::<T>() as u32,
-        information: &raw mut *information as u64,
-    };
-    bpf(command::OBJ_GET_INFO_BY_FD, &mut attribute)
-}
-
-fn by_id(command: libc::c_long, id: u32) -> io::Result<OwnedFd> {
-    new_descriptor(command, &mut [id, 0, 0])
-}
-
-fn new_descriptor<T>(command: libc::c_long, attribute: &mut T) -> io::Result<OwnedFd> {
-    let descriptor = call(command, attribute)?;
-    // SAFETY: these commands return a new descriptor, which nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
-}
-
-fn bpf<T>(command: libc::c_long, attribute: &mut T) -> io::Result<()> {
-    call(command, attribute).map(drop)
-}
-
-fn call<T>(command: libc::c_long, attribute: &mut T) -> io::Result<i32> {
-    let size = size_of::<T>();
-    // SAFETY: the attribute is live and so long; what it points to is live and as long as it says, at every caller.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attribute, size) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }

@@ -11,12 +11,26 @@ use redirector_common::entries::{
     PrefixEntry, PrefixKey, ProxyEntry, ROUTE_NAME_BYTES, RouteCount, RouteEntry, Settings,
 };
 
-use super::{OURS, OurProgram};
-use crate::datapath::{RouteTotals, route_names};
+use super::{OurProgram, known::OURS};
+use crate::datapath::{RouteTotals, counters, route_names};
 
 /// The maps of one agent's programs.
 #[derive(Debug)]
 pub struct FoundMaps(BTreeMap<String, u32>);
+
+/// The counters of the routes.
+pub struct RouteStats(PerCpuArray<MapData, RouteCount>);
+
+impl RouteStats {
+    /// The connections that the route in a slot decided.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn totals(&self, slot: u32) -> Result<RouteTotals> {
+        counters::totals(&self.0, slot)
+    }
+}
 
 /// How full a map is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,20 +100,13 @@ impl FoundMaps {
         Ok(routes)
     }
 
-    /// The connections that the route in a slot decided.
+    /// The counters of the routes.
     ///
     /// # Errors
     ///
-    /// The map cannot be read.
-    pub fn totals(&self, slot: u32) -> Result<RouteTotals> {
-        let map: PerCpuArray<MapData, RouteCount> = self.open("ROUTE_STATS")?;
-        let mut sum = RouteTotals::default();
-        for value in map.get(&slot, 0).context("read ROUTE_STATS")?.iter() {
-            sum.connections += value.connections;
-            sum.unavailable += value.unavailable;
-            sum.taken += value.taken;
-        }
-        Ok(sum)
+    /// The map cannot be opened.
+    pub fn route_stats(&self) -> Result<RouteStats> {
+        self.open("ROUTE_STATS").map(RouteStats)
     }
 
     /// The interfaces that the agent captured, by ifindex.

@@ -9,7 +9,7 @@ use anyhow::Result;
 use aya::maps::{Array, Map, MapData, MapInfo};
 use redirector_common::entries::{LAYOUT_VERSION, Settings};
 
-use super::{Known, OURS};
+use super::known::{Known, OURS};
 use crate::sys::{self, objects};
 
 /// Where a bpffs is mounted by custom.
