@@ -2,13 +2,14 @@
 
 use aya_ebpf::{
     Global,
+    bindings::BPF_F_NO_PREALLOC,
     btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, SockMap},
     macros::btf_map,
 };
 use redirector_common::entries::{
     CapturedEntry, Handoff, LISTENERS_PER_PROXY, LOCALS_PER_FAMILY, NEXT_HOPS as NEXT_HOPS_ROOM,
-    NextHopEntry, PORT_WORDS, PacketCount, PortWord, PrefixEntry, PrefixKey, ProxyEntry, RouteCount,
-    RouteEntry, Settings,
+    NextHopEntry, PORT_WORDS, PacketCount, PortWord, PrefixEntry, PrefixKey, ProxyEntry, ROUTE_NAME_BYTES,
+    RouteCount, RouteEntry, Settings,
 };
 use redirector_common::{Address, Family, reason::COUNTER_SLOTS};
 
@@ -35,6 +36,13 @@ pub static SOURCES: LpmTrie<PrefixKey, PrefixEntry, ROUTES_ROOM> = LpmTrie::new(
 /// What each route does. Written by the agent; an unused slot reads as `pass`.
 #[btf_map]
 pub static ROUTES: Array<RouteEntry, ROUTES_ROOM> = Array::new();
+
+/// What each route is called, for whoever looks at the maps without the agent. Written by the agent and read by no
+/// program; a slot that is missing holds no route. Takes room for the routes that there are, not for those that
+/// there could be.
+#[btf_map]
+pub static ROUTE_NAMES: HashMap<u32, [u8; ROUTE_NAME_BYTES], ROUTES_ROOM, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
 
 /// Where each proxy's listener is looked for. Written by the agent.
 #[btf_map]

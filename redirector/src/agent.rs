@@ -1,7 +1,7 @@
 //! The agent: brings the datapath up, follows the host, and leaves nothing behind.
 
 mod capture;
-mod report;
+pub(crate) mod report;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -123,7 +123,7 @@ fn check_target(route: &Route, addresses: &[IpAddr]) -> Result<(), Failure> {
 }
 
 /// Where a proxy's listeners are looked for.
-fn listener_addresses(proxy: &ProxyEntry) -> impl Iterator<Item = (Family, SocketAddr)> {
+pub(crate) fn listener_addresses(proxy: &ProxyEntry) -> impl Iterator<Item = (Family, SocketAddr)> {
     let [a, b, c, d, ..] = proxy.v4.octets();
     let v4 = (Family::V4, IpAddr::from([a, b, c, d]));
     let v6 = (Family::V6, IpAddr::from(proxy.v6.octets()));

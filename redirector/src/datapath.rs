@@ -2,13 +2,17 @@
 
 mod attach;
 mod counters;
+mod found;
 mod hook;
 mod listeners;
 mod load;
 mod publish;
+mod route_names;
 mod transparent;
 
 pub use counters::{Counters, RouteTotals};
+pub use found::{BPFFS, Chain, Fill, Found, FoundMaps, Member, OurProgram, Pin, RouteStats};
 pub use hook::{AttachMode, Hook};
 pub use listeners::Listening;
 pub use load::{Datapath, Marking, VerifierRefusal};
+pub use transparent::kernel_has_btf;

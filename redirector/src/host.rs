@@ -1,17 +1,19 @@
 //! What the agent reads of the host, and what it leaves there while it runs.
 
 mod addresses;
+mod filters;
 mod interfaces;
 mod lock;
-mod netfilter;
+pub mod netfilter;
 pub(crate) mod netlink;
 mod policy_routing;
 pub(crate) mod qdisc;
 mod watch;
 
 pub use addresses::addresses;
+pub use filters::{Direction, Filter, filters};
 pub use interfaces::{Interface, Link, interfaces};
-pub use lock::Lock;
+pub use lock::{Lock, Running, running};
 pub use netfilter::NetfilterMode;
-pub use policy_routing::{PolicyRouting, PolicyRoutingSettings};
+pub use policy_routing::{PolicyRouting, PolicyRoutingSettings, RoutingEntry, routing_entries};
 pub use watch::Watch;

@@ -1,9 +1,14 @@
 //! The agent of the redirector: routes, the datapath, and what both leave on the host.
 
 pub mod agent;
+pub mod check;
+pub mod cleanup;
 pub mod datapath;
 pub mod failure;
+pub mod finding;
 pub mod host;
+pub mod proxies;
 pub mod routes;
 pub mod settings;
+pub mod status;
 mod sys;

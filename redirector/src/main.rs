@@ -14,12 +14,31 @@ use tracing_subscriber::EnvFilter;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+
+    /// Whether to colour what is printed: auto does so on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_enum, default_value_t)]
+    color: Color,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Run the agent in the foreground, until Ctrl-C or SIGTERM
     Run(cli::run::Run),
+    /// Say whether this host can do what an agent will ask of it, and what stands in the way
+    Check(cli::check::Check),
+    /// Say how things stand: the agent, its programs, the proxies, the routes
+    Status(cli::status::Status),
+    /// Remove everything of ours that is left in this network namespace when no agent runs
+    Cleanup(cli::cleanup::Cleanup),
+}
+
+/// Whether to colour what is printed.
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
 }
 
 fn main() -> ExitCode {
@@ -28,7 +47,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("{failure}");
             failure.exit.into()
@@ -36,8 +55,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> Result<(), Failure> {
+fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    match arguments.color {
+        Color::Auto => anstream::ColorChoice::Auto,
+        Color::Always => anstream::ColorChoice::Always,
+        Color::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
     match arguments.command {
-        Command::Run(command) => command.run(),
+        Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Check(command) => command.run(),
+        Command::Status(command) => command.run(),
+        Command::Cleanup(command) => command.run(),
     }
 }

@@ -1,6 +1,17 @@
 //! System calls that no library here wraps.
 
-use std::{io, mem::size_of, net::UdpSocket, os::fd::AsRawFd as _};
+mod bpf;
+pub mod links;
+pub mod objects;
+
+use std::{
+    ffi::CString,
+    io,
+    mem::size_of,
+    net::UdpSocket,
+    os::{fd::AsRawFd as _, unix::ffi::OsStrExt as _},
+    path::Path,
+};
 
 /// The cookie of the calling thread's network namespace: unique until the host reboots.
 ///
@@ -29,14 +40,36 @@ const SO_NETNS_COOKIE: libc::c_int = 71;
 
 /// Whether the calling thread has CAP_PERFMON, or CAP_SYS_ADMIN, which includes it.
 pub fn has_cap_perfmon() -> bool {
+    has_capability(CAP_PERFMON) || has_capability(CAP_SYS_ADMIN)
+}
+
+/// Whether the calling thread has a capability now. A kernel that does not tell is not blamed on the caller.
+pub fn has_capability(number: u32) -> bool {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
-    // A kernel that does not tell is not blamed on the caller.
-    set.is_none_or(|set| set & (1 << CAP_PERFMON | 1 << CAP_SYS_ADMIN) != 0)
+    set.is_none_or(|set| set & (1 << number) != 0)
 }
 
 /// include/uapi/linux/capability.h
-const CAP_SYS_ADMIN: u32 = 21;
+pub const CAP_NET_ADMIN: u32 = 12;
 /// As above.
-const CAP_PERFMON: u32 = 38;
+pub const CAP_SYS_ADMIN: u32 = 21;
+/// As above.
+pub const CAP_PERFMON: u32 = 38;
+/// As above.
+pub const CAP_BPF: u32 = 39;
+
+/// The kind of the filesystem that a path is on: a number of include/uapi/linux/magic.h.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn filesystem_kind(path: &Path) -> io::Result<i64> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: all zero bytes are a value of this plain structure.
+    let mut facts: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends in a zero byte and both are live.
+    let result = unsafe { libc::statfs(path.as_ptr(), &raw mut facts) };
+    if result == 0 { Ok(facts.f_type as i64) } else { Err(io::Error::last_os_error()) }
+}

@@ -44,6 +44,9 @@ pub struct RouteEntry {
 }
 const _: () = assert!(size_of::<RouteEntry>() == 8);
 
+/// Bytes of a value in `ROUTE_NAMES`: the beginning of a route's name, and zeros behind a shorter one.
+pub const ROUTE_NAME_BYTES: usize = 64;
+
 /// An entry of `PROXIES`: where a proxy's listener is looked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]

@@ -62,7 +62,8 @@ pub fn proxy(address: SocketAddr, listening: Listening) {
     }
 }
 
-fn what(reason: Reason) -> &'static str {
+/// What a listener that is not as it should be cannot do.
+pub fn what(reason: Reason) -> &'static str {
     match reason {
         Reason::NotTransparent => {
             "listening, not transparent: takes only connections to this host's own addresses"
@@ -73,7 +74,8 @@ fn what(reason: Reason) -> &'static str {
     }
 }
 
-fn hint(reason: Reason) -> Option<&'static str> {
+/// What to do about it.
+pub fn hint(reason: Reason) -> Option<&'static str> {
     match reason {
         Reason::NotTransparent => {
             Some("set IP_TRANSPARENT on the listening socket (Envoy: `transparent: true` in the listener)")
@@ -116,6 +118,7 @@ pub fn summary(datapath: &mut Datapath, compiled: &Compiled) -> Result<()> {
     Ok(())
 }
 
-fn count(number: usize, noun: &str) -> String {
+/// A number of things.
+pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }

@@ -1,3 +1,6 @@
 //! The commands: one file each.
 
+pub mod check;
+pub mod cleanup;
 pub mod run;
+pub mod status;

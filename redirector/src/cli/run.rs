@@ -77,7 +77,7 @@ impl Run {
 }
 
 /// All routes, or all that is wrong with them.
-fn parse_routes(texts: &[String]) -> Result<Vec<Route>, Failure> {
+pub fn parse_routes(texts: &[String]) -> Result<Vec<Route>, Failure> {
     let mut routes = Vec::new();
     let mut errors = Vec::new();
     for text in texts {

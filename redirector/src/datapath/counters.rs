@@ -1,5 +1,7 @@
 //! What the programs counted, summed over the CPUs.
 
+use std::borrow::Borrow;
+
 use anyhow::{Context, Result};
 use aya::maps::{MapData, PerCpuArray};
 use redirector_common::{
@@ -50,12 +52,17 @@ impl Datapath {
     pub fn route_totals(&mut self, slot: u32) -> Result<RouteTotals> {
         let map: PerCpuArray<&mut MapData, RouteCount> =
             PerCpuArray::try_from(map_mut(&mut self.ebpf, "ROUTE_STATS")?)?;
-        let mut sum = RouteTotals::default();
-        for value in map.get(&slot, 0).context("read ROUTE_STATS")?.iter() {
-            sum.connections += value.connections;
-            sum.unavailable += value.unavailable;
-            sum.taken += value.taken;
-        }
-        Ok(sum)
+        totals(&map, slot)
     }
+}
+
+/// Of one slot, summed over the CPUs.
+pub(super) fn totals<T: Borrow<MapData>>(map: &PerCpuArray<T, RouteCount>, slot: u32) -> Result<RouteTotals> {
+    let mut sum = RouteTotals::default();
+    for value in map.get(&slot, 0).context("read ROUTE_STATS")?.iter() {
+        sum.connections += value.connections;
+        sum.unavailable += value.unavailable;
+        sum.taken += value.taken;
+    }
+    Ok(sum)
 }

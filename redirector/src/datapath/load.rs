@@ -67,6 +67,7 @@ impl Datapath {
             .override_global("TRANSPARENT_MASK", &transparent.mask, true)
             .map_max_entries("ROUTES", limits.routes)
             .map_max_entries("ROUTE_STATS", limits.routes)
+            .map_max_entries("ROUTE_NAMES", limits.routes)
             .map_max_entries("PREFIXES", limits.prefixes)
             .map_max_entries("SOURCES", limits.sources)
             .map_max_entries("PROXIES", limits.proxies)
@@ -94,6 +95,7 @@ impl Datapath {
             settings,
         };
         datapath.write_settings()?;
+        datapath.keep_route_names()?;
         Ok(datapath)
     }
 

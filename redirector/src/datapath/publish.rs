@@ -39,6 +39,7 @@ impl Datapath {
             routes.set(slot, route.entry, 0).context("write ROUTES")?;
         }
         self.next_hops = compiled.next_hops.iter().map(|hop| (hop.clone(), None)).collect();
+        self.write_route_names(&compiled.routes)?;
         for (name, entries) in [("SOURCES", &compiled.sources), ("PREFIXES", &compiled.prefixes)] {
             let mut map: LpmTrie<&mut MapData, PrefixKey, PrefixEntry> =
                 LpmTrie::try_from(map_mut(&mut self.ebpf, name)?)?;

@@ -32,6 +32,15 @@ pub fn flag() -> Result<Flag> {
     find(&btf).with_context(|| format!("read the types in {VMLINUX}"))
 }
 
+/// Whether the kernel has the types that the programs rely on.
+///
+/// # Errors
+///
+/// It has no BTF, or none that knows the flag.
+pub fn kernel_has_btf() -> Result<()> {
+    flag().map(drop)
+}
+
 /// BTF kinds by number (include/uapi/linux/btf.h).
 mod kind {
     pub const INT: u32 = 1;

@@ -13,6 +13,8 @@
 //! `tcp_fwmark_accept` or `fwmark_reflect` is set, out of T: there every address is local, and a packet *from* a
 //! local address is a martian. No sysctl is read or written.
 
+mod found;
+
 use std::io;
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +25,7 @@ use netlink_packet_route::{
 };
 
 use super::netlink;
+pub use found::{RoutingEntry, routing_entries};
 
 /// The numbers by which the rules and the route are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -119,10 +119,10 @@ pub fn interface_is_gone(ifindex: u32) -> Result<bool> {
 }
 
 /// TC_H_MIN_INGRESS and TC_H_MIN_EGRESS (include/uapi/linux/pkt_sched.h).
-const INGRESS_PARENT: TcHandle = TcHandle { major: TcHandle::CLSACT.major, minor: 0xfff2 };
-const EGRESS_PARENT: TcHandle = TcHandle { major: TcHandle::CLSACT.major, minor: 0xfff3 };
+pub(super) const INGRESS_PARENT: TcHandle = TcHandle { major: TcHandle::CLSACT.major, minor: 0xfff2 };
+pub(super) const EGRESS_PARENT: TcHandle = TcHandle { major: TcHandle::CLSACT.major, minor: 0xfff3 };
 
-fn clsact(ifindex: u32) -> TcMessage {
+pub(super) fn clsact(ifindex: u32) -> TcMessage {
     let mut message = TcMessage::with_index(ifindex as i32);
     message.header.handle = TcHandle { major: TcHandle::CLSACT.major, minor: 0 };
     message.header.parent = TcHandle::CLSACT;

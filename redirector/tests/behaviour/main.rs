@@ -6,6 +6,8 @@
 mod support;
 
 mod availability;
+mod check;
+mod cleanup;
 mod cli;
 mod coexistence;
 mod envoy;
@@ -17,6 +19,7 @@ mod loopback;
 mod next_hops;
 mod ranking;
 mod resets;
+mod status;
 mod steering;
 mod sysctls;
 mod turnover;

@@ -8,8 +8,10 @@
 pub mod agent;
 mod assertions;
 pub mod client;
+pub mod command;
 pub mod envoy;
 pub mod frames;
+pub mod left;
 pub mod napi;
 pub mod netns;
 pub mod server;

@@ -8,6 +8,8 @@ use std::{
     time::Instant,
 };
 
+use redirector::datapath::Found;
+
 use super::{DEADLINE, Netns};
 
 /// Lines, each with the command or file that it is from.
@@ -44,6 +46,7 @@ impl Snapshot {
             }
         }
         add(&mut lines, "bpftool link", &netns_links(netns));
+        add(&mut lines, "programs by TCX", &tcx_programs(netns));
         netns.run(|| {
             sysctls(&mut lines, Path::new("/proc/sys/net"));
             add(&mut lines, "/proc/net/unix", &abstract_sockets());
@@ -66,7 +69,7 @@ impl Snapshot {
 }
 
 /// Asks again until there is an answer.
-fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
+pub fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
         if let Some(answer) = ask() {
@@ -96,6 +99,16 @@ fn netns_links(netns: &Netns) -> String {
         success.then_some(output)
     });
     text.lines().filter(|line| line.contains(&format!("netns_ino {inode} "))).collect::<Vec<_>>().join("\n")
+}
+
+/// The TCX chains, which bpftool shows since 7.3 only.
+fn tcx_programs(netns: &Netns) -> String {
+    let found = netns.run(|| Found::look().expect("root may look"));
+    let chains = found.chains.iter().filter(|chain| chain.hook == redirector::datapath::Hook::Tcx);
+    let members = chains.flat_map(|chain| {
+        chain.members.iter().map(|member| format!("{}: {} {:?}", chain.place(), member.name, member.program))
+    });
+    members.collect::<Vec<_>>().join("\n")
 }
 
 /// Of the calling thread's namespace.

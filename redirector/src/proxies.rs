@@ -1,0 +1,84 @@
+//! The proxies' listeners as the programs will find them, asked without steering anything.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use redirector_common::{Protocol, Reason, entries::ProxyEntry};
+
+use crate::{
+    agent::{listener_addresses, report},
+    datapath::{Datapath, Listening, Marking},
+    finding::{Finding, Level},
+    routes::{Compiled, Limits},
+};
+
+/// What a proxy's listener can do at one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Where it is looked for.
+    pub address: SocketAddr,
+    /// What was found.
+    pub listening: Listening,
+    /// Whether the proxy takes connections at its address in the other family.
+    pub other_listens: bool,
+}
+
+/// Loads the programs aside and has them look, as the agent does when it starts.
+///
+/// # Errors
+///
+/// The programs cannot be loaded or run.
+pub fn probe(proxies: &[ProxyEntry]) -> Result<Vec<Probe>> {
+    if proxies.is_empty() {
+        return Ok(Vec::new());
+    }
+    let limits = Limits { routes: 1, prefixes: 1, sources: 1, proxies: proxies.len() as u32 };
+    // Mark 0: programs with it steer nothing, wherever they were attached.
+    let mut datapath = Datapath::load(&limits, Marking::new(0))?;
+    datapath.publish(&Compiled { proxies: proxies.to_vec(), ..Compiled::default() })?;
+    let mut probes = Vec::new();
+    for (slot, proxy) in (0..).zip(proxies) {
+        let mut own = Vec::new();
+        for (family, address) in listener_addresses(proxy) {
+            own.push((address, datapath.learn(slot, Protocol::Tcp, family)?));
+        }
+        for (index, (address, listening)) in own.iter().enumerate() {
+            let mut others = own.iter().enumerate().filter(|(other, _)| *other != index);
+            let other_listens = others.any(|(_, (_, listening))| !matches!(listening, Listening::No(_)));
+            probes.push(Probe { address: *address, listening: *listening, other_listens });
+        }
+    }
+    Ok(probes)
+}
+
+impl Probe {
+    /// The finding with this id.
+    pub fn finding(&self, id: &'static str) -> Finding {
+        let (level, what, fix) = match self.listening {
+            Listening::Ready => (Level::Ok, "listening, transparent", None),
+            Listening::Limited(reason) => (Level::Warn, report::what(reason), report::hint(reason)),
+            Listening::No(Reason::NoListener) if self.other_listens => (
+                Level::Warn,
+                "not listening: new connections of this family get their route's `else`",
+                Some("let it listen there too, or name the one address in the route (proxy:ADDRESS:PORT)"),
+            ),
+            Listening::No(Reason::NoListener) => (
+                Level::Fail,
+                "not listening: new connections get their route's `else`",
+                Some("start it; the first connection after that reaches it"),
+            ),
+            Listening::No(reason) => (Level::Fail, report::what(reason), report::hint(reason)),
+        };
+        let facts = serde_json::json!({ "address": self.address.to_string(), "reason": self.reason() });
+        let finding = Finding { level, ..Finding::ok(id, format!("{}: {what}", self.address)) }.facts(facts);
+        fix.into_iter().fold(finding, Finding::fix)
+    }
+
+    /// Why it cannot take every connection.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self.listening {
+            Listening::Ready => None,
+            Listening::Limited(reason) | Listening::No(reason) => Some(reason.word()),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! How things stand in this network namespace, by what the kernel has and not by what an agent says.
+
+mod hooks;
+mod host;
+mod routes;
+
+pub use routes::accept_rules;
+use serde_json::json;
+
+use crate::{
+    datapath::{Found, FoundMaps},
+    failure::Failure,
+    finding::Finding,
+    host::{Running, running},
+    proxies,
+};
+
+/// What there is to see.
+struct Scene {
+    agent: Option<Running>,
+    found: Found,
+    maps: Option<FoundMaps>,
+}
+
+/// Looks at every part: the agent, its programs, what it relies on, the proxies, the routes and the room that is left.
+///
+/// # Errors
+///
+/// The caller may not look, or the kernel refused.
+pub fn look() -> Result<Vec<Finding>, Failure> {
+    let agent = running()?;
+    let found = Found::look()?;
+    let maps = found.maps();
+    let scene = Scene { agent, found, maps };
+    let mut findings = vec![scene.agent()];
+    if scene.agent.is_none() && scene.found.is_empty() {
+        // An agent that was killed leaves rules even where its programs are gone with it.
+        findings.extend(scene.routing()?.filter(|rules| rules.level > crate::finding::Level::Ok));
+        return Ok(findings);
+    }
+    findings.extend(scene.hooks());
+    findings.extend(scene.routing()?);
+    findings.push(scene.netfilter()?);
+    if let Some(maps) = &scene.maps {
+        // What another build has filled may not be readable, and does not hide the rest.
+        let part = |id, result: anyhow::Result<Vec<Finding>>| {
+            result.unwrap_or_else(|error| vec![Finding::failed(id, &error.into())])
+        };
+        findings.extend(part("proxy", listeners(maps)));
+        findings.extend(part("routes", routes::routes(maps)));
+        findings.extend(part("maps", routes::fill(maps).map(|finding| vec![finding])));
+    }
+    Ok(findings)
+}
+
+fn listeners(maps: &FoundMaps) -> anyhow::Result<Vec<Finding>> {
+    let probes = proxies::probe(&maps.proxies()?)?;
+    Ok(probes.iter().map(|probe| probe.finding("proxy")).collect())
+}
+
+impl Scene {
+    fn agent(&self) -> Finding {
+        match self.agent {
+            Some(agent) => {
+                Finding::ok("agent", format!("running, {agent}")).facts(json!({ "pid": agent.pid }))
+            }
+            None if self.found.is_empty() => {
+                Finding::fail("agent", "not running, and no program of ours is here: nothing is redirected")
+                    .fix("`redirector run` starts it, `redirector check` says whether it can")
+            }
+            None => Finding::fail("agent", "not running: what follows was left when it ended")
+                .fix("`redirector run` starts it and takes over, `redirector cleanup` takes everything away"),
+        }
+    }
+}
