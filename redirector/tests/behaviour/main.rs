@@ -8,6 +8,7 @@ mod support;
 mod availability;
 mod cli;
 mod coexistence;
+mod config;
 mod envoy;
 mod interfaces;
 mod lifecycle;

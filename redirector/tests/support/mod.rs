@@ -9,6 +9,7 @@ pub mod agent;
 mod assertions;
 pub mod client;
 pub mod envoy;
+pub mod files;
 pub mod frames;
 pub mod napi;
 pub mod netns;
