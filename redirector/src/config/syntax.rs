@@ -77,8 +77,10 @@ fn message(error: &Error, part: &str) -> String {
             "" => "a value is missing here".to_owned(),
             _ => format!("`{part}` is no value: a string stands in quotation marks"),
         },
-        // The parser does not say where.
-        "recursion limit" => "the file is nested more than 80 brackets or dots deep".to_owned(),
+        // Of keys the parser does not say where.
+        message if message.contains("recurs") => {
+            "the file is nested more than 80 brackets or dots deep".to_owned()
+        }
         message => format!("not TOML: {message}"),
     }
 }
