@@ -1,7 +1,7 @@
 //! A real Envoy as the proxy: transparent, with `original_dst`, connecting on to the original destination.
 
 use std::{
-    io::{ErrorKind, Read as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::IpAddr,
 };
 
@@ -9,9 +9,9 @@ use nix::sys::signal::Signal;
 
 use crate::{
     support::{
-        DEADLINE, Envoy, Listener, Server, World, ask, at_each_hook,
+        Connection, DEADLINE, Envoy, Listener, Server, World, ask, at_each_hook,
         client::{Answer, connect},
-        envoy::is_here,
+        envoy::{Configuration, is_here},
         in_world,
         turnover::{turn_over, turn_over_for},
         world::{FAMILIES, Family, PORT},
@@ -128,6 +128,59 @@ fn connections_that_servers_close_never_fail_through_envoy() {
             [summary.connections("all"), summary.unavailable("all"), summary.lost("all")],
             [u64::from(4 * count()), 0, 0]
         );
+    });
+}
+
+#[test]
+fn envoy_that_closed_its_listeners_keeps_what_is_open_and_gets_nothing_new() {
+    if !is_here() {
+        return;
+    }
+    at_each_hook(|world| {
+        let _servers = serve(world, false);
+        let envoy = Envoy::start(world);
+        let _agent = world.agent(&["all:8080=proxy:15001"]);
+        let open = FAMILIES.map(|family| Connection::open(&world.client, (family.service(), PORT).into()));
+        let open = open.map(|connection| connection.expect("Envoy answers"));
+        envoy.drain();
+        for mut connection in open {
+            connection.assert_echoes();
+        }
+        for family in FAMILIES {
+            world.assert_reaches((family.service(), PORT), "server");
+            world.assert_reaches((family.node(), PORT), "local");
+        }
+    });
+}
+
+#[test]
+fn filter_chains_are_chosen_by_the_original_destination() {
+    if !is_here() {
+        return;
+    }
+    in_world(|world| {
+        world.server.ip("address add 192.0.2.1/32 dev lo\naddress add 2001:db8:2::1/128 dev lo nodad");
+        let envoy = Envoy::start_with(world, Configuration::Http);
+        let _servers = FAMILIES
+            .map(|family| Listener::ordinary((family.service(), 9090)).serve(&world.server, "server"));
+        let agent = world.agent(&["all:8080,9090=proxy:15001"]);
+        for family in FAMILIES {
+            // Nobody listens at the destination: it is Envoy that answers, and by HTTP.
+            let mut stream =
+                connect(&world.client, (family.service(), PORT).into(), DEADLINE).expect("connect");
+            stream.set_read_timeout(Some(DEADLINE)).expect("set a time-out");
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nHost: service\r\nConnection: close\r\n\r\n")
+                .expect("ask Envoy");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("Envoy answers");
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            let answer = ask(&world.client, (family.service(), 9090).into()).expect("the server answers");
+            assert_eq!(answer.name, "server");
+            assert!(came_from_the_node(family, &answer));
+        }
+        assert_eq!(["http.http", "tcp.tcp"].map(|chain| envoy.taken_by(chain)), [2, 2]);
+        assert_eq!(agent.stop().connections("all"), 4);
     });
 }
 

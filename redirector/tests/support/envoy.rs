@@ -12,10 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    DEADLINE, Netns, World,
-    world::{Family, PROXY_PORT},
-};
+use super::{DEADLINE, Netns, World, world::Family};
 
 /// How many worker threads it has, each with listeners of its own.
 pub const WORKERS: usize = 2;
@@ -45,10 +42,16 @@ impl Envoy {
     /// The calling thread must stay: the kernel kills Envoy when it ends.
     #[track_caller]
     pub fn start(world: &World) -> Self {
+        Self::start_with(world, Configuration::Tcp)
+    }
+
+    /// Starts it with a configuration.
+    #[track_caller]
+    pub fn start_with(world: &World, configuration: Configuration) -> Self {
         let binary = env::var("REDIRECTOR_ENVOY").expect("REDIRECTOR_ENVOY says where Envoy is");
         let mut command = world.node.command(&binary);
         command.args(["--concurrency", &WORKERS.to_string(), "--disable-hot-restart"]);
-        command.args(["--log-level", "warning", "--config-yaml", &configuration()]);
+        command.args(["--log-level", "warning", "--config-yaml", configuration.text()]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("run Envoy");
         let stderr = child.stderr.take().expect("stderr is a pipe");
         thread::spawn(|| {
@@ -89,6 +92,19 @@ impl Envoy {
         self.stat("cluster.original_destination.upstream_cx_total")
     }
 
+    /// Connections that a filter chain took.
+    #[track_caller]
+    pub fn taken_by(&self, chain: &str) -> u64 {
+        self.stat(&format!("{chain}.downstream_cx_total"))
+    }
+
+    /// Closes its listeners, and leaves open connections alone.
+    #[track_caller]
+    pub fn drain(&self) {
+        let answer = self.request("POST", "/drain_listeners").expect("Envoy answers");
+        assert!(answer.contains("OK"), "{answer}");
+    }
+
     #[track_caller]
     fn stat(&self, name: &str) -> u64 {
         self.try_stat(name).unwrap_or_else(|| panic!("Envoy has no number called {name}"))
@@ -96,17 +112,24 @@ impl Envoy {
 
     /// Asks its administration for one number.
     fn try_stat(&self, name: &str) -> Option<u64> {
+        // With this filter the answer is one line, and so one chunk of its body.
+        let answer = self.request("GET", &format!("/stats?filter=^{name}$"))?;
+        let number = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))?;
+        number.trim().parse().ok()
+    }
+
+    /// Asks its administration.
+    fn request(&self, method: &str, path: &str) -> Option<String> {
         let address = SocketAddr::from_abstract_name(ADMIN).ok()?;
         let mut stream = self.node.run(|| UnixStream::connect_addr(&address)).ok()?;
         stream.set_read_timeout(Some(DEADLINE)).ok()?;
-        // With this filter the answer is one line, and so one chunk of its body.
-        let request =
-            format!("GET /stats?filter=^{name}$ HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: envoy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
-        let number = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))?;
-        number.trim().parse().ok()
+        Some(answer)
     }
 }
 
@@ -126,42 +149,21 @@ fn prefix(family: Family) -> &'static str {
     }
 }
 
-/// The configuration that the README asks for: `transparent`, `original_dst`, ORIGINAL_DST.
-fn configuration() -> String {
-    let listener = |family: Family| {
-        let (name, address) = (prefix(family), family.loopback());
-        format!(
-            r#"
-  - name: {name}
-    stat_prefix: {name}
-    address: {{ socket_address: {{ address: "{address}", port_value: {PROXY_PORT} }} }}
-    transparent: true
-    listener_filters:
-    - name: original_dst
-      typed_config:
-        "@type": type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst
-    filter_chains:
-    - filters:
-      - name: tcp_proxy
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
-          stat_prefix: tcp
-          cluster: original_destination"#
-        )
-    };
-    format!(
-        r#"
-admin:
-  address: {{ pipe: {{ path: "@{ADMIN}" }} }}
-static_resources:
-  listeners:{}{}
-  clusters:
-  - name: original_destination
-    type: ORIGINAL_DST
-    lb_policy: CLUSTER_PROVIDED
-    connect_timeout: 5s
-"#,
-        listener(Family::V4),
-        listener(Family::V6)
-    )
+/// A configuration, as the document shows it.
+#[derive(Clone, Copy, Debug)]
+pub enum Configuration {
+    /// Everything to its original destination.
+    Tcp = 1,
+    /// HTTP on port 8080, and everything else to its original destination.
+    Http = 2,
+}
+
+impl Configuration {
+    /// The text.
+    fn text(self) -> &'static str {
+        const DOCUMENT: &str = include_str!("../../../docs/envoy.md");
+        let after = DOCUMENT.split("<!-- tests run this -->\n```yaml\n").nth(self as usize);
+        let (text, _) = after.and_then(|after| after.split_once("```")).expect("the document shows it");
+        text
+    }
 }
