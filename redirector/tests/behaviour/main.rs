@@ -14,6 +14,7 @@ mod interfaces;
 mod lifecycle;
 mod listeners;
 mod loopback;
+mod neighbours;
 mod ranking;
 mod steering;
 mod sysctls;
