@@ -3,6 +3,9 @@
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Instant,
 };
 
 use nix::sys::signal::Signal;
@@ -150,6 +153,45 @@ fn envoy_that_closed_its_listeners_keeps_what_is_open_and_gets_nothing_new() {
             world.assert_reaches((family.service(), PORT), "server");
             world.assert_reaches((family.node(), PORT), "local");
         }
+    });
+}
+
+#[test]
+fn a_hot_restart_fails_no_connection_and_the_new_envoy_takes_the_next_ones() {
+    if !is_here() {
+        return;
+    }
+    in_world(|world| {
+        let _servers = serve(world, false);
+        let mut old = Envoy::start_hot(world);
+        let agent = world.agent(&["all:8080=proxy:15001 else drop"]);
+        let mut open = FAMILIES.map(|family| {
+            Connection::open(&world.client, (family.service(), PORT).into()).expect("Envoy answers")
+        });
+        let done = AtomicBool::new(false);
+        let new = thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                let (mut count, begin) = (0, Instant::now());
+                // The time is for the case that what is waited for below does not happen.
+                while !done.load(Ordering::Relaxed) && begin.elapsed() < 3 * DEADLINE {
+                    FAMILIES.into_iter().for_each(|family| assert_through_envoy_to_both(world, family));
+                    count += 4;
+                }
+                count
+            });
+            let new = old.follow_hot();
+            open.iter_mut().for_each(Connection::assert_echoes);
+            old.wait();
+            done.store(true, Ordering::Relaxed);
+            assert!(asking.join().expect("every connection was answered") > 0);
+            new
+        });
+        let before = FAMILIES.map(|family| new.accepted(family));
+        FAMILIES.into_iter().for_each(|family| assert_through_envoy_to_both(world, family));
+        let after = FAMILIES.map(|family| new.accepted(family));
+        assert_eq!(after, before.map(|count| count + 2));
+        let summary = agent.stop();
+        assert_eq!([summary.unavailable("all"), summary.lost("all")], [0, 0]);
     });
 }
 

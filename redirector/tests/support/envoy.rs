@@ -1,13 +1,13 @@
 //! A real Envoy on the node: transparent, and connecting on to the original destination.
 
 use std::{
-    env,
+    env, fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::{
         linux::net::SocketAddrExt as _,
         unix::net::{SocketAddr, UnixStream},
     },
-    process::{Child, Stdio},
+    process::{self, Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -24,6 +24,8 @@ const ADMIN: &str = "envoy-admin";
 pub struct Envoy {
     child: Child,
     node: Netns,
+    /// By which processes that follow each other know each other.
+    family: Option<u32>,
 }
 
 /// Whether there is an Envoy to test with. Where there is none the test is skipped, and says so; under CI it fails.
@@ -48,10 +50,34 @@ impl Envoy {
     /// Starts it with a configuration.
     #[track_caller]
     pub fn start_with(world: &World, configuration: Configuration) -> Self {
+        Self::spawn(&world.node, configuration, &["--disable-hot-restart"], None)
+    }
+
+    /// Starts one that another can follow.
+    #[track_caller]
+    pub fn start_hot(world: &World) -> Self {
+        // The shared memory that it names is the whole machine's.
+        let family = process::id();
+        let _ = fs::remove_file(shared_memory(family));
+        Self::spawn(&world.node, Configuration::Tcp, &["--base-id", &family.to_string()], Some(family))
+    }
+
+    /// Starts the one that follows this one, which it tells to end.
+    #[track_caller]
+    pub fn follow_hot(&self) -> Self {
+        let family = self.family.expect("it was started to be followed");
+        let base = family.to_string();
+        let flags = ["--base-id", &base, "--restart-epoch", "1", "--drain-time-s", "1"];
+        let flags = [&flags[..], &["--parent-shutdown-time-s", "2"]].concat();
+        Self::spawn(&self.node, Configuration::Tcp, &flags, Some(family))
+    }
+
+    #[track_caller]
+    fn spawn(node: &Netns, configuration: Configuration, flags: &[&str], family: Option<u32>) -> Self {
         let binary = env::var("REDIRECTOR_ENVOY").expect("REDIRECTOR_ENVOY says where Envoy is");
-        let mut command = world.node.command(&binary);
-        command.args(["--concurrency", &WORKERS.to_string(), "--disable-hot-restart"]);
-        command.args(["--log-level", "warning", "--config-yaml", configuration.text()]);
+        let mut command = node.command(&binary);
+        command.args(["--concurrency", &WORKERS.to_string(), "--log-level", "warning"]).args(flags);
+        command.args(["--config-yaml", configuration.text()]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("run Envoy");
         let stderr = child.stderr.take().expect("stderr is a pipe");
         thread::spawn(|| {
@@ -59,15 +85,29 @@ impl Envoy {
                 eprintln!("envoy: {line}");
             }
         });
-        let mut envoy = Self { child, node: world.node.clone() };
+        let mut envoy = Self { child, node: node.clone(), family };
+        // Until then it is the one before that answers.
+        let epoch = u64::from(flags.contains(&"--restart-epoch"));
         let begin = Instant::now();
-        while envoy.try_stat("listener_manager.workers_started") != Some(1) {
+        while envoy.try_stat("server.hot_restart_epoch") != Some(epoch)
+            || envoy.try_stat("listener_manager.workers_started") != Some(1)
+        {
             let ended = envoy.child.try_wait().expect("look after Envoy");
             assert!(ended.is_none(), "Envoy ended: {ended:?}");
             assert!(begin.elapsed() < DEADLINE, "Envoy did not start its workers");
             thread::sleep(Duration::from_millis(10));
         }
         envoy
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn wait(&mut self) {
+        let begin = Instant::now();
+        while self.child.try_wait().expect("look after Envoy").is_none() {
+            assert!(begin.elapsed() < DEADLINE, "Envoy did not end");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Kills it, and waits until it is gone.
@@ -103,6 +143,12 @@ impl Envoy {
     pub fn drain(&self) {
         let answer = self.request("POST", "/drain_listeners").expect("Envoy answers");
         assert!(answer.contains("OK"), "{answer}");
+        // Workers stop accepting each in its own time, and the sockets are closed after the last of them.
+        let begin = Instant::now();
+        while self.stat("listener_manager.listener_stopped") < 2 {
+            assert!(begin.elapsed() < DEADLINE, "Envoy did not close its listeners");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     #[track_caller]
@@ -138,7 +184,16 @@ impl Drop for Envoy {
         // Both fail if it has ended, which is what is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(family) = self.family {
+            // The last of them finds it gone.
+            let _ = fs::remove_file(shared_memory(family));
+        }
     }
+}
+
+/// What processes that follow each other share. Envoy leaves it behind.
+fn shared_memory(family: u32) -> String {
+    format!("/dev/shm/envoy_shared_memory_{}", u64::from(family) * 10)
 }
 
 /// What the counters of a family's listener begin with.
