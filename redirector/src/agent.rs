@@ -98,7 +98,7 @@ pub fn compile(settings: &Settings) -> Result<Compiled, Failure> {
     let built_in = routes::built_in(&settings.protect, settings.routes.values().flatten());
     sets.insert(Origin::BuiltIn, built_in);
     routes::compile(&sets, &settings.limits).map_err(|refusals| {
-        let lines: Vec<_> = refusals.iter().map(ToString::to_string).collect();
+        let lines: Vec<_> = refusals.iter().map(|refusal| settings.route_places.explain(refusal)).collect();
         Failure::new(Exit::Invalid, anyhow!(lines.join("\n")))
     })
 }

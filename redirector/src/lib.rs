@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod check;
 pub mod cleanup;
+pub mod config;
 pub mod datapath;
 pub mod failure;
 pub mod finding;

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
+    config::RoutePlaces,
     datapath::AttachMode,
     host::{NetfilterMode, PolicyRoutingSettings},
     routes::{Limits, Origin, PROTECT, Protected, RouteSets},
@@ -19,8 +20,12 @@ pub struct Settings {
     pub attach: AttachMode,
     /// How to live with NAT on this host.
     pub netfilter: NetfilterMode,
+    /// Where the files' routes stand, for what is said of them.
+    pub route_places: RoutePlaces,
     /// Mark, table and priority of the rules.
     pub routing: PolicyRoutingSettings,
+    /// Which of these are only where to begin.
+    pub movable: Movable,
     /// Ports that no range cuts off.
     pub protect: Vec<Protected>,
     /// Room in the maps.
@@ -35,6 +40,26 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Where metrics and health are served.
     pub metrics_listen: SocketAddr,
+}
+
+/// Which numbers of the rules may be others, where these are taken, rather than be refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Movable {
+    /// The mark.
+    pub mark: bool,
+    /// The routing table.
+    pub table: bool,
+    /// The priority of the first rule.
+    pub rule_priority: bool,
+}
+
+/// How a number of the rules is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// This one, or the agent does not start.
+    Fixed(u32),
+    /// The default, or another one where that is taken.
+    Auto,
 }
 
 /// Names and globs of interfaces.
@@ -54,6 +79,33 @@ pub enum OnExit {
     Detach,
 }
 
+impl Settings {
+    /// Sets the mark.
+    pub fn set_mark(&mut self, number: Number) {
+        number.set(&mut self.routing.mark, PolicyRoutingSettings::default().mark, &mut self.movable.mark);
+    }
+
+    /// Sets the routing table.
+    pub fn set_table(&mut self, number: Number) {
+        number.set(&mut self.routing.table, PolicyRoutingSettings::default().table, &mut self.movable.table);
+    }
+
+    /// Sets the priority of the first rule.
+    pub fn set_rule_priority(&mut self, number: Number) {
+        let default = PolicyRoutingSettings::default().priority;
+        number.set(&mut self.routing.priority, default, &mut self.movable.rule_priority);
+    }
+}
+
+impl Number {
+    fn set(self, number: &mut u32, default: u32, movable: &mut bool) {
+        (*number, *movable) = match self {
+            Self::Fixed(fixed) => (fixed, false),
+            Self::Auto => (default, true),
+        };
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -61,7 +113,9 @@ impl Default for Settings {
             routes: RouteSets::from([(Origin::CommandLine, Vec::new()), (Origin::Files, Vec::new())]),
             attach: AttachMode::default(),
             netfilter: NetfilterMode::default(),
+            route_places: RoutePlaces::default(),
             routing: PolicyRoutingSettings::default(),
+            movable: Movable::default(),
             protect: PROTECT.iter().filter_map(|text| text.parse().ok()).collect(),
             limits: Limits::default(),
             on_exit: OnExit::default(),

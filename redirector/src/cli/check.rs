@@ -2,10 +2,9 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::anyhow;
 use redirector::{
-    check,
-    failure::{Exit, Failure},
+    check, config,
+    failure::Failure,
     finding::{self, Format},
     routes::Origin,
     settings::Settings,
@@ -16,7 +15,7 @@ use redirector::{
 #[command(after_help = "Exit code: 0 where nothing is FAIL; else 7 the kernel cannot, 6 not permitted, \
 5 invalid configuration, 1 anything else.\nEach id is explained in docs/troubleshooting.md.")]
 pub struct Check {
-    /// Configuration file
+    /// Configuration file; conf.d/*.toml beside it is read too [default: /etc/redirector/redirector.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -44,7 +43,7 @@ impl Check {
     }
 
     fn settings(self) -> Result<Settings, Failure> {
-        let mut settings = read(self.config.as_deref())?;
+        let mut settings = config::read(self.config.as_deref())?;
         if !self.interfaces.is_empty() {
             settings.interfaces.include = self.interfaces;
         }
@@ -52,15 +51,5 @@ impl Check {
             settings.routes.insert(Origin::CommandLine, super::run::parse_routes(&self.routes)?);
         }
         Ok(settings)
-    }
-}
-
-/// The settings of the configuration files.
-fn read(path: Option<&std::path::Path>) -> Result<Settings, Failure> {
-    match path {
-        None => Ok(Settings::default()),
-        Some(path) => {
-            Err(Failure::new(Exit::Invalid, anyhow!("{}: this build reads no files yet", path.display())))
-        }
     }
 }

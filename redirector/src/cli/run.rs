@@ -1,36 +1,82 @@
 //! `redirector run`: the agent in the foreground.
 
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
 use redirector::{
     agent,
+    config::{self, numbers},
     datapath::AttachMode,
     failure::{Exit, Failure},
     host::NetfilterMode,
-    routes::{Origin, Route},
-    settings::{OnExit, Settings},
+    routes::{Origin, Protected, Route},
+    settings::{InterfaceGlobs, Number, OnExit, Settings},
 };
 
-/// What the agent is told on the command line.
+/// What the agent is told on the command line, or else by the environment.
 #[derive(clap::Args)]
 pub struct Run {
+    /// Configuration file; conf.d/*.toml beside it is read too [default: /etc/redirector/redirector.toml]
+    #[arg(long, env = "REDIRECTOR_CONFIG", hide_env_values = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
     /// Interface whose incoming traffic is redirected: a name or a glob such as 'veth*'; may be repeated
-    #[arg(long = "interface", short, value_name = "GLOB")]
+    #[arg(long = "interface", short, env = "REDIRECTOR_INTERFACES", hide_env_values = true)]
+    #[arg(value_name = "GLOB", value_delimiter = ',')]
     interfaces: Vec<String>,
 
     /// Route: [NAME:][tcp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop|reset]; may be repeated
-    #[arg(long = "route", short, value_name = "ROUTE", long_help = ROUTE_HELP)]
+    #[arg(long = "route", short, env = "REDIRECTOR_ROUTES", hide_env_values = true)]
+    #[arg(value_name = "ROUTE", value_delimiter = '\n', long_help = ROUTE_HELP)]
     routes: Vec<String>,
 
     /// Kind of hook to attach to [default: auto]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, env = "REDIRECTOR_ATTACH", hide_env_values = true)]
     attach: Option<AttachMode>,
 
     /// How to live with NAT on this host [default: auto]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, env = "REDIRECTOR_NETFILTER", hide_env_values = true)]
     netfilter: Option<NetfilterMode>,
 
     /// What stays when the agent ends [default: detach]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, env = "REDIRECTOR_ON_EXIT", hide_env_values = true)]
     on_exit: Option<OnExit>,
+
+    /// Mark of steered packets: one bit, or auto [default: 0x2000]
+    #[arg(long, env = "REDIRECTOR_MARK", hide_env_values = true, value_name = "BIT")]
+    #[arg(value_parser = |text: &str| numbers::parse(text, numbers::mark))]
+    mark: Option<Number>,
+
+    /// Routing table for steered packets, or auto [default: 8200]
+    #[arg(long, env = "REDIRECTOR_TABLE", hide_env_values = true, value_name = "NUMBER")]
+    #[arg(value_parser = |text: &str| numbers::parse(text, numbers::table))]
+    table: Option<Number>,
+
+    /// Priority of the first of three ip rules, or auto [default: 98]
+    #[arg(long, env = "REDIRECTOR_RULE_PRIORITY", hide_env_values = true, value_name = "NUMBER")]
+    #[arg(value_parser = |text: &str| numbers::parse(text, numbers::rule_priority))]
+    rule_priority: Option<Number>,
+
+    /// Ports that no range cuts off; may be repeated [default: tcp/22, tcp/6443, tcp/10250]
+    #[arg(long, env = "REDIRECTOR_PROTECT", hide_env_values = true)]
+    #[arg(value_name = "PORTS", value_delimiter = ',')]
+    protect: Option<Vec<Protected>>,
+
+    /// Flow events that the kernel sends at most, each second [default: 1000]
+    #[arg(long, env = "REDIRECTOR_EVENTS_PER_SECOND", hide_env_values = true, value_name = "NUMBER")]
+    events_per_second: Option<u32>,
+
+    /// How often what others changed is repaired [default: 30s]
+    #[arg(long, env = "REDIRECTOR_RECONCILE", hide_env_values = true, value_name = "TIME")]
+    #[arg(value_parser = numbers::reconcile)]
+    reconcile: Option<Duration>,
+
+    /// Where the API socket and the last applied routes are [default: /run/redirector]
+    #[arg(long, env = "REDIRECTOR_STATE_DIR", hide_env_values = true, value_name = "DIRECTORY")]
+    state_dir: Option<PathBuf>,
+
+    /// Where metrics and health are served [default: 127.0.0.1:9464]
+    #[arg(long, env = "REDIRECTOR_METRICS_LISTEN", hide_env_values = true, value_name = "ADDRESS:PORT")]
+    metrics_listen: Option<SocketAddr>,
 }
 
 const ROUTE_HELP: &str = "\
@@ -62,16 +108,25 @@ impl Run {
         runtime.block_on(agent::run(settings))
     }
 
-    /// The settings: a flag says more than its default.
+    /// The settings: a flag says more than the environment, that more than the files, and those more than a default.
     fn settings(self) -> Result<Settings, Failure> {
-        let mut settings = Settings::default();
+        let mut settings = config::read(self.config.as_deref())?;
         if !self.interfaces.is_empty() {
-            settings.interfaces.include = self.interfaces;
+            // What a file excludes is its own interfaces' exception.
+            settings.interfaces = InterfaceGlobs { include: self.interfaces, exclude: Vec::new() };
         }
         settings.routes.insert(Origin::CommandLine, parse_routes(&self.routes)?);
         settings.attach = self.attach.unwrap_or(settings.attach);
         settings.netfilter = self.netfilter.unwrap_or(settings.netfilter);
         settings.on_exit = self.on_exit.unwrap_or(settings.on_exit);
+        self.mark.into_iter().for_each(|mark| settings.set_mark(mark));
+        self.table.into_iter().for_each(|table| settings.set_table(table));
+        self.rule_priority.into_iter().for_each(|priority| settings.set_rule_priority(priority));
+        settings.protect = self.protect.unwrap_or(settings.protect);
+        settings.events_per_second = self.events_per_second.unwrap_or(settings.events_per_second);
+        settings.reconcile = self.reconcile.unwrap_or(settings.reconcile);
+        settings.state_dir = self.state_dir.unwrap_or(settings.state_dir);
+        settings.metrics_listen = self.metrics_listen.unwrap_or(settings.metrics_listen);
         Ok(settings)
     }
 }

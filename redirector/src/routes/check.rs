@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use redirector_common::{Family, Protocol, entries::OnUnavailable};
 
-use super::{NextHop, PortRange, ProxyAddress, Route, RouteError, Target, route::family_of};
+use super::{NextHop, Part, PortRange, ProxyAddress, Route, RouteError, Target, route::family_of};
 
 /// Longest name, in bytes.
 const NAME_BYTES: usize = 63;
@@ -19,7 +19,7 @@ impl Route {
     /// without address or port, a next hop that cannot be one, nothing but the proxy's own port, an `else` for a target that is always there.
     pub fn check(&self) -> Result<(), RouteError> {
         if name(&self.name).is_err() && self.name != self.match_text() {
-            name(&self.name)?;
+            name(&self.name).map_err(|error| error.about(Part::Name))?;
         }
         if self.ports.is_empty() {
             return Err(RouteError::new("the route names no ports"));
@@ -56,29 +56,32 @@ impl Route {
     fn check_target(&self) -> Result<(), RouteError> {
         match (&self.target, self.on_unavailable) {
             (Target::Proxy(proxy), _) => self.check_proxy(proxy),
-            (Target::Interface(hop), _) => interface(hop),
+            (Target::Interface(hop), _) => interface(hop).map_err(|error| error.about(Part::Target)),
             (Target::Pass | Target::Drop, OnUnavailable::Pass) => Ok(()),
-            (target, _) => Err(RouteError::new(format!("`{target}` is always available: leave `else` out"))),
+            (target, _) => Err(RouteError::new(format!("`{target}` is always available: leave `else` out"))
+                .about(Part::OnUnavailable)),
         }
     }
 
     fn check_proxy(&self, proxy: &ProxyAddress) -> Result<(), RouteError> {
         let port = proxy.port;
         if proxy.v4.is_none() && proxy.v6.is_none() {
-            return Err(RouteError::new("the proxy has no address"));
+            return Err(RouteError::new("the proxy has no address").about(Part::Target));
         }
         if proxy.v4.is_some_and(|v4| v4.is_unspecified()) || proxy.v6.is_some_and(|v6| v6.is_unspecified()) {
             return Err(RouteError::new(format!(
                 "a proxy that listens at every address is found by any of them: write proxy:{port}"
-            )));
+            ))
+            .about(Part::Target));
         }
         if port == 0 {
-            return Err(RouteError::new("the proxy has no port: ports are 1 to 65535"));
+            return Err(RouteError::new("the proxy has no port: ports are 1 to 65535").about(Part::Target));
         }
         if self.ports.iter().all(|range| range.without(Some(port)).next().is_none()) {
             return Err(RouteError::new(format!(
                 "{port} is the proxy's own port: connections to the proxy itself would be led back to it"
-            )));
+            ))
+            .about(Part::Ports));
         }
         Ok(())
     }
@@ -103,7 +106,9 @@ impl Route {
             } else {
                 continue;
             };
-            return Err(RouteError::new(format!("{prefix} can never match: {because}")));
+            return Err(
+                RouteError::new(format!("{prefix} can never match: {because}")).about(Part::Prefix(*prefix))
+            );
         }
         Ok(())
     }
@@ -144,7 +149,11 @@ fn interface(hop: &NextHop) -> Result<(), RouteError> {
 }
 
 /// Whether a name can be given to a route.
-pub(super) fn name(name: &str) -> Result<(), RouteError> {
+///
+/// # Errors
+///
+/// It cannot.
+pub fn name(name: &str) -> Result<(), RouteError> {
     let wrong = if !name.starts_with(|first: char| first.is_ascii_alphabetic()) {
         "begins with a letter"
     } else if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.') {

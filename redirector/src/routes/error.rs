@@ -2,13 +2,31 @@
 
 use std::fmt;
 
+use ipnet::IpNet;
+
 use super::GRAMMAR;
 
 /// What is wrong with one route, and where in its text, if it was one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteError {
     message: String,
+    part: Option<Part>,
     place: Option<Place>,
+}
+
+/// The part of a route that an error is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The name.
+    Name,
+    /// The ports, all of them together.
+    Ports,
+    /// One of the destinations or sources.
+    Prefix(IpNet),
+    /// The target.
+    Target,
+    /// What a connection gets when the target cannot take it.
+    OnUnavailable,
 }
 
 /// A part of a text, by which a person finds it.
@@ -23,7 +41,12 @@ struct Place {
 
 impl RouteError {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), place: None }
+        Self { message: message.into(), part: None, place: None }
+    }
+
+    /// The same error, about a part of the route.
+    pub(super) fn about(self, part: Part) -> Self {
+        Self { part: Some(part), ..self }
     }
 
     /// The same error, about a part of the text. `part` is a slice of `text`. An error that already has its
@@ -41,6 +64,11 @@ impl RouteError {
     /// What is wrong, on one line and without the text.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What it is about, where it is one part.
+    pub fn part(&self) -> Option<Part> {
+        self.part
     }
 
     /// Column of the first character that is wrong, where the route was a text: from 1, and without the space

@@ -28,8 +28,9 @@ mod spaces;
 #[cfg(test)]
 mod tests;
 
+pub use check::name as check_name;
 pub use compile::{Compiled, Prefix, RouteSets, RouteSlot, compile};
-pub use error::RouteError;
+pub use error::{Part, RouteError};
 pub use origin::{Origin, PROTECT, Protected, built_in};
 pub use parse::GRAMMAR;
 pub use parts::prefix;

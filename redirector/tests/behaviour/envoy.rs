@@ -1,17 +1,20 @@
 //! A real Envoy as the proxy: transparent, with `original_dst`, connecting on to the original destination.
 
 use std::{
-    io::{ErrorKind, Read as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Instant,
 };
 
 use nix::sys::signal::Signal;
 
 use crate::{
     support::{
-        DEADLINE, Envoy, Listener, Server, World, ask, at_each_hook,
+        Connection, DEADLINE, Envoy, Listener, Server, World, ask, at_each_hook,
         client::{Answer, connect},
-        envoy::is_here,
+        envoy::{Configuration, is_here},
         in_world,
         turnover::{turn_over, turn_over_for},
         world::{FAMILIES, Family, PORT},
@@ -128,6 +131,98 @@ fn connections_that_servers_close_never_fail_through_envoy() {
             [summary.connections("all"), summary.unavailable("all"), summary.lost("all")],
             [u64::from(4 * count()), 0, 0]
         );
+    });
+}
+
+#[test]
+fn envoy_that_closed_its_listeners_keeps_what_is_open_and_gets_nothing_new() {
+    if !is_here() {
+        return;
+    }
+    at_each_hook(|world| {
+        let _servers = serve(world, false);
+        let envoy = Envoy::start(world);
+        let _agent = world.agent(&["all:8080=proxy:15001"]);
+        let open = FAMILIES.map(|family| Connection::open(&world.client, (family.service(), PORT).into()));
+        let open = open.map(|connection| connection.expect("Envoy answers"));
+        envoy.drain();
+        for mut connection in open {
+            connection.assert_echoes();
+        }
+        for family in FAMILIES {
+            world.assert_reaches((family.service(), PORT), "server");
+            world.assert_reaches((family.node(), PORT), "local");
+        }
+    });
+}
+
+#[test]
+fn a_hot_restart_fails_no_connection_and_the_new_envoy_takes_the_next_ones() {
+    if !is_here() {
+        return;
+    }
+    in_world(|world| {
+        let _servers = serve(world, false);
+        let mut old = Envoy::start_hot(world);
+        let agent = world.agent(&["all:8080=proxy:15001 else drop"]);
+        let mut open = FAMILIES.map(|family| {
+            Connection::open(&world.client, (family.service(), PORT).into()).expect("Envoy answers")
+        });
+        let done = AtomicBool::new(false);
+        let new = thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                let (mut count, begin) = (0, Instant::now());
+                // The time is for the case that what is waited for below does not happen.
+                while !done.load(Ordering::Relaxed) && begin.elapsed() < 3 * DEADLINE {
+                    FAMILIES.into_iter().for_each(|family| assert_through_envoy_to_both(world, family));
+                    count += 4;
+                }
+                count
+            });
+            let new = old.follow_hot();
+            open.iter_mut().for_each(Connection::assert_echoes);
+            old.wait();
+            done.store(true, Ordering::Relaxed);
+            assert!(asking.join().expect("every connection was answered") > 0);
+            new
+        });
+        let before = FAMILIES.map(|family| new.accepted(family));
+        FAMILIES.into_iter().for_each(|family| assert_through_envoy_to_both(world, family));
+        let after = FAMILIES.map(|family| new.accepted(family));
+        assert_eq!(after, before.map(|count| count + 2));
+        let summary = agent.stop();
+        assert_eq!([summary.unavailable("all"), summary.lost("all")], [0, 0]);
+    });
+}
+
+#[test]
+fn filter_chains_are_chosen_by_the_original_destination() {
+    if !is_here() {
+        return;
+    }
+    in_world(|world| {
+        world.server.ip("address add 192.0.2.1/32 dev lo\naddress add 2001:db8:2::1/128 dev lo nodad");
+        let envoy = Envoy::start_with(world, Configuration::Http);
+        let _servers = FAMILIES
+            .map(|family| Listener::ordinary((family.service(), 9090)).serve(&world.server, "server"));
+        let agent = world.agent(&["all:8080,9090=proxy:15001"]);
+        for family in FAMILIES {
+            // Nobody listens at the destination: it is Envoy that answers, and by HTTP.
+            let mut stream =
+                connect(&world.client, (family.service(), PORT).into(), DEADLINE).expect("connect");
+            stream.set_read_timeout(Some(DEADLINE)).expect("set a time-out");
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nHost: service\r\nConnection: close\r\n\r\n")
+                .expect("ask Envoy");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("Envoy answers");
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            let answer = ask(&world.client, (family.service(), 9090).into()).expect("the server answers");
+            assert_eq!(answer.name, "server");
+            assert!(came_from_the_node(family, &answer));
+        }
+        assert_eq!(["http.http", "tcp.tcp"].map(|chain| envoy.taken_by(chain)), [2, 2]);
+        assert_eq!(agent.stop().connections("all"), 4);
     });
 }
 

@@ -1,21 +1,18 @@
 //! A real Envoy on the node: transparent, and connecting on to the original destination.
 
 use std::{
-    env,
+    env, fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::{
         linux::net::SocketAddrExt as _,
         unix::net::{SocketAddr, UnixStream},
     },
-    process::{Child, Stdio},
+    process::{self, Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use super::{
-    DEADLINE, Netns, World,
-    world::{Family, PROXY_PORT},
-};
+use super::{DEADLINE, Netns, World, world::Family};
 
 /// How many worker threads it has, each with listeners of its own.
 pub const WORKERS: usize = 2;
@@ -27,6 +24,8 @@ const ADMIN: &str = "envoy-admin";
 pub struct Envoy {
     child: Child,
     node: Netns,
+    /// By which processes that follow each other know each other.
+    family: Option<u32>,
 }
 
 /// Whether there is an Envoy to test with. Where there is none the test is skipped, and says so; under CI it fails.
@@ -45,10 +44,40 @@ impl Envoy {
     /// The calling thread must stay: the kernel kills Envoy when it ends.
     #[track_caller]
     pub fn start(world: &World) -> Self {
+        Self::start_with(world, Configuration::Tcp)
+    }
+
+    /// Starts it with a configuration.
+    #[track_caller]
+    pub fn start_with(world: &World, configuration: Configuration) -> Self {
+        Self::spawn(&world.node, configuration, &["--disable-hot-restart"], None)
+    }
+
+    /// Starts one that another can follow.
+    #[track_caller]
+    pub fn start_hot(world: &World) -> Self {
+        // The shared memory that it names is the whole machine's.
+        let family = process::id();
+        let _ = fs::remove_file(shared_memory(family));
+        Self::spawn(&world.node, Configuration::Tcp, &["--base-id", &family.to_string()], Some(family))
+    }
+
+    /// Starts the one that follows this one, which it tells to end.
+    #[track_caller]
+    pub fn follow_hot(&self) -> Self {
+        let family = self.family.expect("it was started to be followed");
+        let base = family.to_string();
+        let flags = ["--base-id", &base, "--restart-epoch", "1", "--drain-time-s", "1"];
+        let flags = [&flags[..], &["--parent-shutdown-time-s", "2"]].concat();
+        Self::spawn(&self.node, Configuration::Tcp, &flags, Some(family))
+    }
+
+    #[track_caller]
+    fn spawn(node: &Netns, configuration: Configuration, flags: &[&str], family: Option<u32>) -> Self {
         let binary = env::var("REDIRECTOR_ENVOY").expect("REDIRECTOR_ENVOY says where Envoy is");
-        let mut command = world.node.command(&binary);
-        command.args(["--concurrency", &WORKERS.to_string(), "--disable-hot-restart"]);
-        command.args(["--log-level", "warning", "--config-yaml", &configuration()]);
+        let mut command = node.command(&binary);
+        command.args(["--concurrency", &WORKERS.to_string(), "--log-level", "warning"]).args(flags);
+        command.args(["--config-yaml", configuration.text()]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("run Envoy");
         let stderr = child.stderr.take().expect("stderr is a pipe");
         thread::spawn(|| {
@@ -56,15 +85,29 @@ impl Envoy {
                 eprintln!("envoy: {line}");
             }
         });
-        let mut envoy = Self { child, node: world.node.clone() };
+        let mut envoy = Self { child, node: node.clone(), family };
+        // Until then it is the one before that answers.
+        let epoch = u64::from(flags.contains(&"--restart-epoch"));
         let begin = Instant::now();
-        while envoy.try_stat("listener_manager.workers_started") != Some(1) {
+        while envoy.try_stat("server.hot_restart_epoch") != Some(epoch)
+            || envoy.try_stat("listener_manager.workers_started") != Some(1)
+        {
             let ended = envoy.child.try_wait().expect("look after Envoy");
             assert!(ended.is_none(), "Envoy ended: {ended:?}");
             assert!(begin.elapsed() < DEADLINE, "Envoy did not start its workers");
             thread::sleep(Duration::from_millis(10));
         }
         envoy
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn wait(&mut self) {
+        let begin = Instant::now();
+        while self.child.try_wait().expect("look after Envoy").is_none() {
+            assert!(begin.elapsed() < DEADLINE, "Envoy did not end");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Kills it, and waits until it is gone.
@@ -89,6 +132,25 @@ impl Envoy {
         self.stat("cluster.original_destination.upstream_cx_total")
     }
 
+    /// Connections that a filter chain took.
+    #[track_caller]
+    pub fn taken_by(&self, chain: &str) -> u64 {
+        self.stat(&format!("{chain}.downstream_cx_total"))
+    }
+
+    /// Closes its listeners, and leaves open connections alone.
+    #[track_caller]
+    pub fn drain(&self) {
+        let answer = self.request("POST", "/drain_listeners").expect("Envoy answers");
+        assert!(answer.contains("OK"), "{answer}");
+        // Workers stop accepting each in its own time, and the sockets are closed after the last of them.
+        let begin = Instant::now();
+        while self.stat("listener_manager.listener_stopped") < 2 {
+            assert!(begin.elapsed() < DEADLINE, "Envoy did not close its listeners");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     #[track_caller]
     fn stat(&self, name: &str) -> u64 {
         self.try_stat(name).unwrap_or_else(|| panic!("Envoy has no number called {name}"))
@@ -96,17 +158,24 @@ impl Envoy {
 
     /// Asks its administration for one number.
     fn try_stat(&self, name: &str) -> Option<u64> {
+        // With this filter the answer is one line, and so one chunk of its body.
+        let answer = self.request("GET", &format!("/stats?filter=^{name}$"))?;
+        let number = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))?;
+        number.trim().parse().ok()
+    }
+
+    /// Asks its administration.
+    fn request(&self, method: &str, path: &str) -> Option<String> {
         let address = SocketAddr::from_abstract_name(ADMIN).ok()?;
         let mut stream = self.node.run(|| UnixStream::connect_addr(&address)).ok()?;
         stream.set_read_timeout(Some(DEADLINE)).ok()?;
-        // With this filter the answer is one line, and so one chunk of its body.
-        let request =
-            format!("GET /stats?filter=^{name}$ HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: envoy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
-        let number = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))?;
-        number.trim().parse().ok()
+        Some(answer)
     }
 }
 
@@ -115,7 +184,16 @@ impl Drop for Envoy {
         // Both fail if it has ended, which is what is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(family) = self.family {
+            // The last of them finds it gone.
+            let _ = fs::remove_file(shared_memory(family));
+        }
     }
+}
+
+/// What processes that follow each other share. Envoy leaves it behind.
+fn shared_memory(family: u32) -> String {
+    format!("/dev/shm/envoy_shared_memory_{}", u64::from(family) * 10)
 }
 
 /// What the counters of a family's listener begin with.
@@ -126,42 +204,21 @@ fn prefix(family: Family) -> &'static str {
     }
 }
 
-/// The configuration that the README asks for: `transparent`, `original_dst`, ORIGINAL_DST.
-fn configuration() -> String {
-    let listener = |family: Family| {
-        let (name, address) = (prefix(family), family.loopback());
-        format!(
-            r#"
-  - name: {name}
-    stat_prefix: {name}
-    address: {{ socket_address: {{ address: "{address}", port_value: {PROXY_PORT} }} }}
-    transparent: true
-    listener_filters:
-    - name: original_dst
-      typed_config:
-        "@type": type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst
-    filter_chains:
-    - filters:
-      - name: tcp_proxy
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
-          stat_prefix: tcp
-          cluster: original_destination"#
-        )
-    };
-    format!(
-        r#"
-admin:
-  address: {{ pipe: {{ path: "@{ADMIN}" }} }}
-static_resources:
-  listeners:{}{}
-  clusters:
-  - name: original_destination
-    type: ORIGINAL_DST
-    lb_policy: CLUSTER_PROVIDED
-    connect_timeout: 5s
-"#,
-        listener(Family::V4),
-        listener(Family::V6)
-    )
+/// A configuration, as the document shows it.
+#[derive(Clone, Copy, Debug)]
+pub enum Configuration {
+    /// Everything to its original destination.
+    Tcp = 1,
+    /// HTTP on port 8080, and everything else to its original destination.
+    Http = 2,
+}
+
+impl Configuration {
+    /// The text.
+    fn text(self) -> &'static str {
+        const DOCUMENT: &str = include_str!("../../../docs/envoy.md");
+        let after = DOCUMENT.split("<!-- tests run this -->\n```yaml\n").nth(self as usize);
+        let (text, _) = after.and_then(|after| after.split_once("```")).expect("the document shows it");
+        text
+    }
 }

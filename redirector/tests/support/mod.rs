@@ -10,6 +10,7 @@ mod assertions;
 pub mod client;
 pub mod command;
 pub mod envoy;
+pub mod files;
 pub mod frames;
 pub mod left;
 pub mod napi;

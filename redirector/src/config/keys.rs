@@ -1,0 +1,87 @@
+//! The keys that the files may have.
+
+/// The keys of one table.
+#[derive(Debug)]
+pub struct Table {
+    /// What stands before each key in its full name; empty at the top.
+    pub name: &'static str,
+    /// The keys.
+    pub keys: &'static [&'static str],
+}
+
+/// Every table: a file's top, and those below it.
+pub const TABLES: [&Table; 7] = [&FILE, &INTERFACES, &LIMITS, &EVENTS, &METRICS, &ROUTE, &TARGET];
+
+pub(super) const FILE: Table = Table {
+    name: "",
+    keys: &[
+        "version",
+        "interfaces",
+        "on_exit",
+        "attach",
+        "netfilter",
+        "mark",
+        "table",
+        "rule_priority",
+        "protect",
+        "limits",
+        "events",
+        "reconcile",
+        "state_dir",
+        "metrics",
+        "route",
+    ],
+};
+
+pub(super) const INTERFACES: Table = Table { name: "interfaces", keys: &["include", "exclude"] };
+
+pub(super) const LIMITS: Table =
+    Table { name: "limits", keys: &["routes", "prefixes", "sources", "proxies"] };
+
+pub(super) const EVENTS: Table = Table { name: "events", keys: &["per_second"] };
+
+pub(super) const METRICS: Table = Table { name: "metrics", keys: &["listen"] };
+
+pub(super) const ROUTE: Table = Table {
+    name: "route",
+    keys: &["name", "protocol", "ports", "destinations", "sources", "target", "on_unavailable"],
+};
+
+pub(super) const TARGET: Table = Table { name: "route.target", keys: &["proxy", "interface", "via"] };
+
+impl Table {
+    /// The full name of a key of this table, such as `limits.routes`.
+    pub fn full(&self, key: &str) -> String {
+        let dot = if self.name.is_empty() { "" } else { "." };
+        format!("{}{dot}{key}", self.name)
+    }
+
+    /// What is said of a key that this table does not have.
+    pub(super) fn unknown(&self, key: &str) -> String {
+        if !self.name.is_empty() && FILE.keys.contains(&key) {
+            return format!("`{key}` is a setting of the file: it stands above the first line in [brackets]");
+        }
+        let whose = match self.name {
+            "" => "a setting".to_owned(),
+            "route" => "a key of [[route]]".to_owned(),
+            name => format!("a key of `{name}`"),
+        };
+        let instead = match nearest(key, self.keys) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}", self.keys.join(", ")),
+        };
+        format!("`{key}` is not {whose}: {instead}")
+    }
+}
+
+/// The word that a person most likely meant.
+pub(super) fn nearest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
+    /// Longer words are no slips of the keyboard, and comparing is quadratic.
+    const LONGEST: usize = 64;
+    if word.len() > LONGEST {
+        return None;
+    }
+    let distance = |other: &&str| strsim::damerau_levenshtein(&word.to_lowercase(), other);
+    let near = words.iter().map(|other| (distance(other), *other)).min()?;
+    (near.0 <= 1 + near.1.len() / 4).then_some(near.1)
+}
