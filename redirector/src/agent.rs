@@ -3,16 +3,22 @@
 mod capture;
 pub(crate) mod report;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context as _, anyhow};
 use redirector_common::{Family, Protocol, entries::ProxyEntry};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, sleep_until},
+};
 
 use crate::{
-    datapath::{Datapath, Marking},
+    datapath::{Datapath, Marking, Repair},
     failure::{Exit, Failure},
-    host::{self, Lock, PolicyRouting, Watch},
+    host::{self, Lock, PolicyRouting, Watch, Watched},
     routes::{self, Compiled, Origin, Route, Target},
     settings::Settings,
 };
@@ -21,7 +27,7 @@ use capture::Captures;
 /// The parts in the order in which they go: what steers first, then what it relies on.
 struct Agent {
     datapath: Datapath,
-    _routing: PolicyRouting,
+    routing: PolicyRouting,
     _lock: Lock,
 }
 
@@ -39,7 +45,8 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
         Failure::new(Exit::No, error).hint("end it first: two agents would steer the same packets")
     })?;
     // Watched before the host is read, so that no change is missed in between.
-    let mut watch = Watch::new()?;
+    let mut interfaces = Watch::new(Watched::Interfaces)?;
+    let mut ours = Watch::new(Watched::Ours)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
 
@@ -48,13 +55,21 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     // From here on traffic is steered. A crash before this leaves rules on a mark that no packet has; after it,
     // TCX programs and sk_lookup are gone with the process, and clsact filters stay and pass what they would steer.
     captures.follow(&mut agent.datapath, &host::interfaces()?, true)?;
+    report::failed(agent.routing.tidy());
     report::ready(&agent.datapath, &compiled);
 
+    let mut reconcile_at = Instant::now() + settings.reconcile;
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            () = watch.changed() => report::failed(agent.follow(&captures)),
+            () = interfaces.changed() => report::failed(agent.follow(&captures)),
+            // Changes come in groups: the kernel takes a rule after another, and a program with its qdisc.
+            () = ours.changed() => reconcile_at = reconcile_at.min(Instant::now() + SETTLED),
+            () = sleep_until(reconcile_at) => {
+                report::failed(agent.reconcile(&captures));
+                reconcile_at = Instant::now() + settings.reconcile;
+            }
         }
     }
     agent.datapath.detach()?;
@@ -62,7 +77,22 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How long after a change of what is ours it is looked at.
+const SETTLED: Duration = Duration::from_millis(100);
+
 impl Agent {
+    /// Repairs what others have changed, and says so.
+    fn reconcile(&mut self, captures: &Captures) -> anyhow::Result<()> {
+        self.follow(captures)?;
+        let rules = self.routing.repair()?;
+        let rules = rules
+            .into_iter()
+            .map(|rule| Repair::Done(format!("{rule}: added again, for somebody had removed it")));
+        report::repairs(&rules.collect::<Vec<_>>());
+        report::repairs(&self.datapath.repair(&host::interfaces()?));
+        Ok(())
+    }
+
     /// Follows interfaces and addresses.
     fn follow(&mut self, captures: &Captures) -> anyhow::Result<()> {
         self.datapath.set_locals(&host::addresses()?)?;
@@ -74,7 +104,9 @@ impl Agent {
 
 /// Everything but what steers: programs, maps, listeners, rules.
 fn begin(lock: Lock, settings: &Settings, compiled: &Compiled) -> Result<Agent, Failure> {
-    let mut datapath = Datapath::load(&settings.limits, Marking::new(settings.routing.mark))?;
+    let (numbers, moved) = host::choose_numbers(settings.routing, settings.movable)?;
+    report::moved(&moved);
+    let mut datapath = Datapath::load(&settings.limits, Marking::new(numbers.mark))?;
     datapath.publish(compiled)?;
     datapath.set_locals(&host::addresses()?)?;
     report::next_hops(&datapath.set_next_hops(&host::interfaces()?)?);
@@ -84,8 +116,8 @@ fn begin(lock: Lock, settings: &Settings, compiled: &Compiled) -> Result<Agent, 
             report::proxy(address, listening);
         }
     }
-    let routing = PolicyRouting::install(settings.routing)?;
-    Ok(Agent { datapath, _routing: routing, _lock: lock })
+    let routing = PolicyRouting::install(numbers)?;
+    Ok(Agent { datapath, routing, _lock: lock })
 }
 
 /// Checks and compiles the routes, with those built in.

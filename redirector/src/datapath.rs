@@ -7,6 +7,7 @@ mod hook;
 mod listeners;
 mod load;
 mod publish;
+mod repair;
 mod route_names;
 mod transparent;
 
@@ -15,4 +16,5 @@ pub use found::{BPFFS, Chain, Fill, Found, FoundMaps, Member, OurProgram, Pin, R
 pub use hook::{AttachMode, Hook};
 pub use listeners::Listening;
 pub use load::{Datapath, Marking, VerifierRefusal};
+pub use repair::Repair;
 pub use transparent::kernel_has_btf;

@@ -15,5 +15,7 @@ pub use filters::{Direction, Filter, filters};
 pub use interfaces::{Interface, Link, interfaces};
 pub use lock::{Lock, Running, running};
 pub use netfilter::NetfilterMode;
-pub use policy_routing::{PolicyRouting, PolicyRoutingSettings, RoutingEntry, routing_entries};
-pub use watch::Watch;
+pub use policy_routing::{
+    Movable, PolicyRouting, PolicyRoutingSettings, RoutingEntry, choose as choose_numbers, routing_entries,
+};
+pub use watch::{Watch, Watched};

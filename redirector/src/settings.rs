@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use crate::{
     config::RoutePlaces,
     datapath::AttachMode,
-    host::{NetfilterMode, PolicyRoutingSettings},
+    host::{Movable, NetfilterMode, PolicyRoutingSettings},
     routes::{Limits, Origin, PROTECT, Protected, RouteSets},
 };
 
@@ -40,17 +40,6 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Where metrics and health are served.
     pub metrics_listen: SocketAddr,
-}
-
-/// Which numbers of the rules may be others, where these are taken, rather than be refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Movable {
-    /// The mark.
-    pub mark: bool,
-    /// The routing table.
-    pub table: bool,
-    /// The priority of the first rule.
-    pub rule_priority: bool,
 }
 
 /// How a number of the rules is chosen.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use redirector_common::{Reason, entries::RouteKind};
 
 use crate::{
-    datapath::{Datapath, Hook, Listening},
+    datapath::{Datapath, Hook, Listening, Repair},
     host::Link,
     routes::{Compiled, Origin},
 };
@@ -38,6 +38,21 @@ pub fn next_hops(changed: &BTreeMap<String, bool>) {
             false => eprintln!(
                 "next hop {name}: down, or there is none: packets get their route's `else` until it is up"
             ),
+        }
+    }
+}
+
+/// Numbers that are not the ones asked for, for others have these.
+pub fn moved(lines: &[String]) {
+    lines.iter().for_each(|line| eprintln!("{line}"));
+}
+
+/// What somebody had changed, and whether it is as it was again.
+pub fn repairs(repairs: &[Repair]) {
+    for repair in repairs {
+        match repair {
+            Repair::Done(what) => eprintln!("repaired: {what}"),
+            Repair::Impossible(what) => eprintln!("warning: {what}"),
         }
     }
 }

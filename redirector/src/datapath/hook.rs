@@ -46,12 +46,16 @@ pub(super) struct Attachment {
     pub hook: Hook,
     /// The kind of link that the program is for.
     pub link: Link,
+    /// The program's id.
+    pub program: u32,
+    /// Whether it was told that others are before it.
+    pub told: bool,
     /// Whether the clsact qdisc is there because of us.
     made_qdisc: bool,
 }
 
 /// The program for a kind of link.
-fn program(link: Link) -> &'static str {
+pub(super) fn program(link: Link) -> &'static str {
     match link {
         Link::Ethernet => "tc_ingress",
         Link::BridgePort(_) => "tc_ingress_port",
@@ -83,12 +87,12 @@ impl Datapath {
         let attached = match hook {
             Hook::Tcx => {
                 let attached = self.attach(interface, AttachMode::Tcx);
-                old.bpf_link.detach().context("detach the program that was there")?;
+                old.let_go();
                 attached
             }
             // The new filter may want the old one's priority.
             Hook::Clsact => {
-                old.bpf_link.detach().context("detach the program that was there")?;
+                old.let_go();
                 self.attach(interface, AttachMode::Clsact)
             }
         };
@@ -103,12 +107,13 @@ impl Datapath {
         let program = self.classifier(program(interface.link))?;
         let order = TcAttachOptions::TcxOrder(LinkOrder::first());
         let link = program.attach_with_options(&interface.name, TcAttachType::Ingress, order)?;
-        let bpf_link = program.take_link(link)?;
+        let (bpf_link, program) = (program.take_link(link)?, program.info()?.id());
         // What an agent that was killed left at the other hook goes.
         if qdisc::remove_our_filters(interface.index)? {
             qdisc::remove_unused_clsact(interface.index)?;
         }
-        Ok(Attachment { bpf_link, hook: Hook::Tcx, link: interface.link, made_qdisc: false })
+        let (hook, link) = (Hook::Tcx, interface.link);
+        Ok(Attachment { bpf_link, hook, link, program, told: false, made_qdisc: false })
     }
 
     fn attach_clsact(&mut self, interface: &Interface) -> Result<Attachment> {
@@ -131,8 +136,9 @@ impl Datapath {
         let options = TcAttachOptions::Netlink(NlOptions { priority, handle, ..NlOptions::default() });
         let program = self.classifier(program(interface.link))?;
         let link = program.attach_with_options(&interface.name, TcAttachType::Ingress, options)?;
-        let bpf_link = program.take_link(link)?;
-        Ok(Attachment { bpf_link, hook: Hook::Clsact, link: interface.link, made_qdisc })
+        let (bpf_link, program) = (program.take_link(link)?, program.info()?.id());
+        let (hook, link) = (Hook::Clsact, interface.link);
+        Ok(Attachment { bpf_link, hook, link, program, told: false, made_qdisc })
     }
 }
 
@@ -140,6 +146,13 @@ impl Attachment {
     /// Whether another kind of link needs another program.
     pub(super) fn changes_program(&self, link: Link) -> bool {
         program(self.link) != program(link)
+    }
+
+    /// Detaches it, where it still is: somebody else may have done so.
+    fn let_go(self) {
+        if let Err(error) = self.bpf_link.detach() {
+            tracing::debug!("detach the program that was there: {error:#}");
+        }
     }
 
     pub(super) fn detach(self, ifindex: u32) -> Result<()> {

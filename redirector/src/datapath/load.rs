@@ -154,7 +154,7 @@ impl Drop for Datapath {
 
 /// Tells a kernel that refuses the program from a user who may not load it: both are EACCES. Where there is a
 /// verifier's log, thousands of lines, its last two say why.
-fn loaded(name: &str, result: Result<(), ProgramError>) -> Result<()> {
+pub(super) fn loaded(name: &str, result: Result<(), ProgramError>) -> Result<()> {
     let result = match result {
         // Without it the verifier forbids what every program of ours does, and calls that the program's fault.
         Err(ProgramError::LoadError { io_error, .. }) if !sys::has_cap_perfmon() => {

@@ -14,10 +14,11 @@
 //! local address is a martian. No sysctl is read or written.
 
 mod found;
+mod numbers;
 
 use std::io;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType},
@@ -26,6 +27,7 @@ use netlink_packet_route::{
 
 use super::netlink;
 pub use found::{RoutingEntry, routing_entries};
+pub use numbers::{Movable, choose};
 
 /// The numbers by which the rules and the route are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,50 +60,60 @@ impl PolicyRouting {
     ///
     /// # Errors
     ///
-    /// Somebody else's rule has one of the priorities, or somebody's route stands in the table, or the kernel refused. What was added is
-    /// removed again.
+    /// The kernel refused. What was added is removed again.
     pub fn install(settings: PolicyRoutingSettings) -> Result<Self> {
         let mut installed = Self { settings, families: Vec::new() };
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             if !is_supported(family)? {
                 continue;
             }
-            installed.refuse_conflicts(family)?;
-            // The route first: a rule that leads into an empty table is passed over, so nothing is half steered.
             installed.families.push(family);
-            create(RouteNetlinkMessage::NewRoute(settings.route(family)))
-                .context("add the route to table T")?;
-            for rule in settings.rules(family).into_iter().rev() {
-                create(RouteNetlinkMessage::NewRule(rule)).context("add a rule on the mark")?;
+            for message in settings.messages(family) {
+                create(message).context("add the rules on the mark, and their route")?;
             }
         }
         Ok(installed)
     }
 
-    fn refuse_conflicts(&self, family: AddressFamily) -> Result<()> {
-        let PolicyRoutingSettings { priority, table, .. } = self.settings;
-        let mut request = RuleMessage::default();
-        request.header.family = family;
-        for message in netlink::dump(RouteNetlinkMessage::GetRule(request)).context("list rules")? {
-            let RouteNetlinkMessage::NewRule(rule) = message else { continue };
-            let at = rule.attributes.iter().find_map(|attribute| match attribute {
-                RuleAttribute::Priority(priority) => Some(*priority),
-                _ => None,
-            });
-            let Some(at) = at.filter(|at| (priority..=priority + 2).contains(at)) else { continue };
-            if !rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL)) {
-                bail!("ip rule priority {at} is taken by another rule (see `ip rule`)");
-            }
-        }
-        let mut request = RouteMessage::default();
-        request.header.address_family = family;
-        for message in netlink::dump(RouteNetlinkMessage::GetRoute(request)).context("list routes")? {
-            let RouteNetlinkMessage::NewRoute(route) = message else { continue };
-            if route.attributes.contains(&RouteAttribute::Table(table)) && route.header.protocol != PROTOCOL {
-                bail!("routing table {table} is used by another route (see `ip route show table {table}`)");
+    /// Removes what an earlier agent left that had other numbers.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn tidy(&self) -> Result<()> {
+        let wanted: Vec<String> = self
+            .families
+            .iter()
+            .flat_map(|family| self.settings.messages(*family))
+            .map(|message| RoutingEntry::read(message).to_string())
+            .collect();
+        for entry in routing_entries(&[])?.into_iter().filter(|entry| entry.ours) {
+            if !wanted.contains(&entry.to_string()) {
+                tracing::info!(%entry, "remove what an earlier agent left");
+                entry.remove().with_context(|| format!("remove {entry}"))?;
             }
         }
         Ok(())
+    }
+
+    /// Adds again what somebody has removed, and says what it was.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn repair(&self) -> Result<Vec<String>> {
+        let mut repaired = Vec::new();
+        for family in &self.families {
+            for message in self.settings.messages(*family) {
+                // Where an equal one is there, the kernel refuses another.
+                match netlink::create(message.clone()) {
+                    Ok(()) => repaired.push(RoutingEntry::read(message).to_string()),
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(error).context("add a rule or route that was removed"),
+                }
+            }
+        }
+        Ok(repaired)
     }
 
     fn remove(&mut self) -> io::Result<()> {
@@ -125,6 +137,13 @@ impl Drop for PolicyRouting {
 }
 
 impl PolicyRoutingSettings {
+    /// What is added, in this order. The route first: a rule that leads into an empty table is passed over, so that nothing is
+    /// half steered. Then the last rule, which the first leads to.
+    fn messages(&self, family: AddressFamily) -> impl Iterator<Item = RouteNetlinkMessage> {
+        let rules = self.rules(family).into_iter().rev().map(RouteNetlinkMessage::NewRule);
+        [RouteNetlinkMessage::NewRoute(self.route(family))].into_iter().chain(rules)
+    }
+
     /// The three rules, in the order of their priorities.
     fn rules(&self, family: AddressFamily) -> [RuleMessage; 3] {
         let Self { mark, table, priority } = *self;

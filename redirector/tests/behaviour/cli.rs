@@ -204,12 +204,30 @@ fn a_second_agent_in_the_namespace_is_refused_and_the_first_goes_on() {
 fn rules_and_routes_of_others_in_our_place_are_refused_and_stay() {
     in_world(|world| {
         for (add, delete, words) in [
-            ("rule add pref 99 lookup main", "rule delete pref 99", &["priority 99", "ip rule"][..]),
-            ("-6 rule add pref 98 lookup main", "-6 rule delete pref 98", &["priority 98", "ip rule"]),
+            (
+                "rule add pref 99 lookup main",
+                "rule delete pref 99",
+                &["rule_priority 98 is taken: IPv4 rule 99: lookup 254", "auto"][..],
+            ),
+            (
+                "-6 rule add pref 98 fwmark 5 lookup 77",
+                "-6 rule delete pref 98",
+                &["rule_priority 98 is taken: IPv6 rule 98: fwmark 0x5/0xffffffff lookup 77"],
+            ),
+            (
+                "rule add pref 2000 fwmark 0x2000/0xf000 lookup 77",
+                "rule delete pref 2000",
+                &["mark 0x2000 is taken: IPv4 rule 2000: fwmark 0x2000/0xf000 lookup 77"],
+            ),
+            (
+                "rule add pref 2000 lookup 8200",
+                "rule delete pref 2000",
+                &["table 8200 is taken: IPv4 rule 2000"],
+            ),
             (
                 "route add 203.0.113.0/24 dev lo table 8200",
                 "route delete 203.0.113.0/24 dev lo table 8200",
-                &["table 8200"],
+                &["table 8200 is taken: IPv4 route in table 8200: 203.0.113.0/24"],
             ),
         ] {
             world.node.output(&format!("ip {add}"));

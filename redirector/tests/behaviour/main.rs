@@ -20,6 +20,7 @@ mod loopback;
 mod neighbours;
 mod next_hops;
 mod ranking;
+mod repairs;
 mod resets;
 mod status;
 mod steering;

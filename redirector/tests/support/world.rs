@@ -184,6 +184,15 @@ impl World {
         agent
     }
 
+    /// Starts an agent that captures the client's side, with more arguments, and waits until it steers.
+    pub fn agent_with(&self, routes: &[&str], arguments: &[&str]) -> Agent {
+        let mut command = self.node.command(BINARY);
+        command.args(run_arguments(self.hook, "to-client", routes)).args(arguments);
+        let agent = Agent::spawn(command);
+        agent.wait_until_ready();
+        agent
+    }
+
     /// Starts the proxy, transparent, in both families.
     pub fn proxy(&self) -> [Server; 2] {
         FAMILIES.map(|family| self.serve_proxy(Listener::proxy((family.loopback(), PROXY_PORT))))

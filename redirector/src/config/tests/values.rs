@@ -5,9 +5,10 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use super::settings;
 use crate::{
     datapath::AttachMode,
+    host::Movable,
     host::{NetfilterMode, PolicyRoutingSettings},
     routes::{Limits, Origin},
-    settings::{InterfaceGlobs, Movable, Settings},
+    settings::{InterfaceGlobs, Settings},
 };
 
 #[test]

@@ -69,6 +69,16 @@ pub fn routing_entries(tables: &[u32]) -> Result<Vec<RoutingEntry>> {
 }
 
 impl RoutingEntry {
+    /// What a message says that adds a rule or a route.
+    pub(super) fn read(message: RouteNetlinkMessage) -> Self {
+        let family = |family| if family == AddressFamily::Inet { "IPv4" } else { "IPv6" };
+        match message {
+            RouteNetlinkMessage::NewRule(rule) => from_rule(family(rule.header.family), rule),
+            RouteNetlinkMessage::NewRoute(route) => from_route(family(route.header.address_family), route),
+            message => Self { family: "", ours: false, rule: None, table: 0, message },
+        }
+    }
+
     /// Removes it; one that is gone already is no error.
     ///
     /// # Errors
