@@ -1,5 +1,7 @@
 //! The keys that the files may have.
 
+use std::fmt;
+
 /// The keys of one table.
 #[derive(Debug)]
 pub struct Table {
@@ -56,21 +58,24 @@ impl Table {
         format!("{}{dot}{key}", self.name)
     }
 
-    /// What is said of a key that this table does not have.
-    pub(super) fn unknown(&self, key: &str) -> String {
-        if !self.name.is_empty() && FILE.keys.contains(&key) {
-            return format!("`{key}` is a setting of the file: it stands above the first line in [brackets]");
-        }
-        let whose = match self.name {
-            "" => "a setting".to_owned(),
-            "route" => "a key of [[route]]".to_owned(),
-            name => format!("a key of `{name}`"),
-        };
-        let instead = match nearest(key, self.keys) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("there are {}", self.keys.join(", ")),
-        };
-        format!("`{key}` is not {whose}: {instead}")
+    /// What is said of a key that this table does not have. Only what is shown is thought about: a file may have a
+    /// million of them.
+    pub(super) fn unknown<'a>(&'a self, key: &'a str) -> impl fmt::Display {
+        fmt::from_fn(move |f| {
+            if !self.name.is_empty() && FILE.keys.contains(&key) {
+                let where_to = "it stands above the first line in [brackets]";
+                return write!(f, "`{key}` is a setting of the file: {where_to}");
+            }
+            match self.name {
+                "" => write!(f, "`{key}` is not a setting")?,
+                "route" => write!(f, "`{key}` is not a key of [[route]]")?,
+                name => write!(f, "`{key}` is not a key of `{name}`")?,
+            }
+            match nearest(key, self.keys) {
+                Some(near) => write!(f, ": did you mean `{near}`?"),
+                None => write!(f, ": there are {}", self.keys.join(", ")),
+            }
+        })
     }
 }
 

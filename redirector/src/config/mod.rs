@@ -37,8 +37,16 @@ use reader::Collector;
 /// All that is wrong, in all files: what cannot be read, what is not TOML, unknown keys, wrong values, a setting that
 /// two files set, two routes of one name. Whether the routes go together is for [`crate::routes::compile`] to tell.
 pub fn read(path: Option<&Path>) -> Result<Settings, Errors> {
+    match path {
+        Some(path) => read_at(path, true),
+        None => read_at(Path::new(DEFAULT), false),
+    }
+}
+
+/// Reads a file, which must be there if `needed`, and the `conf.d` beside it.
+fn read_at(path: &Path, needed: bool) -> Result<Settings, Errors> {
     let mut collector = Collector::default();
-    let sources = source::load(path, &mut collector);
+    let sources = source::load(path, needed, &mut collector);
     let mut files = Files::default();
     for (file, source) in (0..).zip(&sources) {
         files.read(file, &source.text, &mut collector);

@@ -23,12 +23,11 @@ pub(super) struct Source {
     pub text: String,
 }
 
-/// Loads the file, and those of `conf.d` beside it in the order of their names.
-pub(super) fn load(named: Option<&Path>, collector: &mut Collector) -> Vec<Source> {
-    let main = named.unwrap_or(Path::new(DEFAULT));
+/// Loads the file, which must be there if `needed`, and those of `conf.d` beside it in the order of their names.
+pub(super) fn load(main: &Path, needed: bool, collector: &mut Collector) -> Vec<Source> {
     let mut sources = Vec::new();
     match bytes(main) {
-        Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => {}
+        Err(error) if !needed && error.kind() == ErrorKind::NotFound => {}
         Err(error) => collector.unreadable(main, error),
         Ok(bytes) => sources.extend(source(0, main, bytes, collector)),
     }

@@ -21,10 +21,9 @@ impl Reader<'_> {
             Err(error) => error.span().map_or(0, |span| span.end),
         };
         let ahead = text.floor_char_boundary(first.saturating_add(AHEAD));
-        let end = match text[ahead..].find('\n') {
-            Some(newline) => ahead + newline,
-            None => text.len(),
-        };
+        let line_end = line(text, ahead).end;
+        // Of a line without end, no more either.
+        let end = if line_end - ahead < AHEAD { line_end } else { ahead };
         let (table, errors) = DeTable::parse_recoverable(&text[..end]);
         for error in errors {
             let span = error.span().unwrap_or_default();

@@ -58,6 +58,27 @@ fn flags_say_more_than_the_environment_and_that_more_than_files() {
 }
 
 #[test]
+fn the_environment_alone_is_enough() {
+    in_world(|world| {
+        let _proxy = world.proxy();
+        let directory = Directory::new();
+        let file = directory.write("redirector.toml", "version = 1");
+        let mut command = world.node.command(BINARY);
+        command.arg("run").env("REDIRECTOR_CONFIG", file);
+        command.env("REDIRECTOR_INTERFACES", "to-client,to-server");
+        command.env("REDIRECTOR_ROUTES", "web:8080=proxy:15001\nother:9090,9091=proxy:15001");
+        let agent = Agent::spawn(command);
+        agent.wait_until_ready();
+        assert!(agent.said().iter().any(|line| line == "ready: 2 interfaces captured, 2 routes"));
+        for family in FAMILIES {
+            world.assert_reaches((family.service(), 8080), "proxy");
+            world.assert_reaches((family.service(), 9091), "proxy");
+        }
+        agent.stop();
+    });
+}
+
+#[test]
 fn interfaces_of_the_command_line_replace_those_of_the_file_and_its_exceptions() {
     in_world(|world| {
         let _proxy = world.proxy();

@@ -1,9 +1,10 @@
 //! Which files are read, and what they may not say together.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{fs, os::unix::fs::symlink};
 
 use super::{Directory, complaint, read};
 use crate::{
+    config::read_at,
     failure::{Exit, Failure},
     routes::Origin,
     settings::Settings,
@@ -58,9 +59,13 @@ fn a_file_that_was_named_must_be_there() {
 
 #[test]
 fn the_default_file_need_not_be_there() {
-    assert!(!Path::new(super::super::DEFAULT).exists(), "this test is for a host without a configuration");
-    let settings = read(None).unwrap_or_else(|errors| panic!("{errors}"));
+    let directory = Directory::new();
+    let main = directory.path("redirector.toml");
+    let settings = read_at(&main, false).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(settings, Settings::default());
+    directory.write("conf.d/a.toml", "version = 1\ntable = 7");
+    let settings = read_at(&main, false).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(settings.routing.table, 7, "what is beside it counts");
 }
 
 #[test]
