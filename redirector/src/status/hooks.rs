@@ -1,5 +1,7 @@
 //! Whether the programs are where they belong, and who is before them.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::Scene;
@@ -11,12 +13,13 @@ const NAMED: usize = 6;
 impl Scene {
     /// A line for the interfaces where all is well, and one for each where it is not.
     pub fn hooks(&self) -> Vec<Finding> {
-        let mut well = Vec::new();
+        // By the name of our program: each kind of link has its own.
+        let mut well = BTreeMap::<&str, Vec<String>>::new();
         let mut findings = Vec::new();
         for chain in self.found.ours() {
             let before = self.found.before(chain);
             if before.is_empty() {
-                well.push(chain);
+                well.entry(own(chain)).or_default().push(chain.place());
                 continue;
             }
             let what =
@@ -27,9 +30,8 @@ impl Scene {
                     .facts(json!({ "place": chain.place(), "before": before })),
             );
         }
-        if !well.is_empty() {
-            findings.insert(0, first_at(&well));
-        }
+        let well = well.into_iter().map(|(name, places)| first_at(name, places));
+        let mut findings: Vec<_> = well.chain(findings).collect();
         findings.extend(self.missing());
         findings.push(self.sk_lookup());
         findings
@@ -65,13 +67,12 @@ impl Scene {
     }
 }
 
-fn first_at(chains: &[&Chain]) -> Finding {
-    let mut places: Vec<_> = chains.iter().map(|chain| chain.place()).collect();
+fn first_at(name: &str, mut places: Vec<String>) -> Finding {
     let facts = json!({ "first_at": places });
     let more = places.len().saturating_sub(NAMED);
     places.truncate(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Finding::ok("hook", format!("{}{more}: {} first", places.join(", "), own(chains[0]))).facts(facts)
+    Finding::ok("hook", format!("{}{more}: {name} first", places.join(", "))).facts(facts)
 }
 
 /// The name of our program in a chain.
