@@ -5,7 +5,9 @@ use std::fs;
 use redirector::datapath::Found;
 
 use crate::support::{
-    World, at_each_hook, in_world,
+    World,
+    agent::BINARY,
+    at_each_hook, in_world,
     left::Left,
     snapshot::Snapshot,
     tap::{Place, Tap},
@@ -57,6 +59,20 @@ fn a_dry_run_lists_what_cleanup_removes_and_removes_nothing() {
         let did = world.redirector("cleanup");
         assert_eq!(would.stdout.replace("would remove", "removed"), did.stdout);
         assert!(did.stdout.lines().count() >= 8, "three rules and a route in each family");
+    });
+}
+
+#[test]
+fn whoever_closes_the_pipe_keeps_nothing_from_being_removed() {
+    in_world(|world| {
+        let before = Snapshot::take(&world.node);
+        world.agent(&[ROUTE]).kill();
+        let (reader, writer) = std::io::pipe().expect("make a pipe");
+        drop(reader);
+        let mut command = world.node.command(BINARY);
+        let status = command.arg("cleanup").stdout(writer).status().expect("run cleanup");
+        assert!(status.success(), "{status}");
+        before.assert_unchanged(&Snapshot::take(&world.node));
     });
 }
 
