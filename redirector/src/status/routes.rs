@@ -69,8 +69,8 @@ fn loss(name: &str, lost: u64, connections: u64, mark: u32) -> Finding {
     finding.facts(json!({ "route": name, "lost": lost, "chains": chains }))
 }
 
-/// The rules that let in what is steered, for these chains, which are named by their tool (`nftables: inet filter input`). Where none is
-/// known, for the chain that is customary.
+/// The rules that let in what is steered, for these chains, which are named by their tool (`nftables: inet filter
+/// input`). Where none is known, for those that are customary.
 pub fn accept_rules(mark: u32, chains: &[String]) -> Vec<String> {
     let nft = |chain: &str| format!("nft insert rule {chain} meta mark and {mark:#x} == {mark:#x} accept");
     let iptables = |tool: &str| format!("{tool} -I INPUT -m mark --mark {mark:#x}/{mark:#x} -j ACCEPT");

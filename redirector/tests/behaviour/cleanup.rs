@@ -167,6 +167,9 @@ fn pins_of_ours_are_removed_and_those_of_other_namespaces_and_of_others_stay() {
         cleanup
             .assert_code(0)
             .assert_says(&[&format!("removed pin {directory}/sub/here (link of sk_lookup)")]);
+        // What is pinned for the other namespace is not seen here.
+        world.redirector("status").assert_code(1).assert_says(&["no program of ours is here"]);
+        other.redirector("status").assert_code(1).assert_says(&["OK", "sk_lookup attached"]);
         let mut left: Vec<_> = fs::read_dir(format!("{directory}/sub")).expect("list the pins").collect();
         assert_eq!(left.pop().expect("one stays").expect("read it").file_name(), "there");
         assert!(left.is_empty() && fs::exists(format!("{directory}/tap")).expect("look for the tap's pin"));
