@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     datapath::{Datapath, Marking, Repair},
     failure::{Exit, Failure},
-    host::{self, Lock, PolicyRouting, Watch, Watched},
+    host::{self, Lock, Movable, PolicyRouting, Watch, Watched},
     routes::{self, Compiled, Origin, Route, Target},
     settings::Settings,
 };
@@ -28,6 +28,7 @@ use capture::Captures;
 struct Agent {
     datapath: Datapath,
     routing: PolicyRouting,
+    movable: Movable,
     _lock: Lock,
 }
 
@@ -56,6 +57,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     // TCX programs and sk_lookup are gone with the process, and clsact filters stay and pass what they would steer.
     captures.follow(&mut agent.datapath, &host::interfaces()?, true)?;
     report::failed(agent.routing.tidy());
+    report::order(agent.routing.come_first(settings.movable)?);
     report::ready(&agent.datapath, &compiled);
 
     let mut reconcile_at = Instant::now() + settings.reconcile;
@@ -89,6 +91,7 @@ impl Agent {
             .into_iter()
             .map(|rule| Repair::Done(format!("{rule}: added again, for somebody had removed it")));
         report::repairs(&rules.collect::<Vec<_>>());
+        report::order(self.routing.come_first(self.movable)?);
         report::repairs(&self.datapath.repair(&host::interfaces()?));
         Ok(())
     }
@@ -117,7 +120,7 @@ fn begin(lock: Lock, settings: &Settings, compiled: &Compiled) -> Result<Agent, 
         }
     }
     let routing = PolicyRouting::install(numbers)?;
-    Ok(Agent { datapath, routing, _lock: lock })
+    Ok(Agent { datapath, routing, movable: settings.movable, _lock: lock })
 }
 
 /// Checks and compiles the routes, with those built in.

@@ -1,6 +1,6 @@
-//! Whether this host can do what an agent will ask of it, and what stands in the way. No agent is needed, and nothing is
-//! attached, added or changed: features are probed by loading the programs and by asking for what is new in a kernel,
-//! never by its version.
+//! Whether this host can do what an agent will ask of it, and what stands in the way. No agent is needed, and
+//! nothing is attached, added or changed: features are probed by loading the programs and by asking for what is new
+//! in a kernel, never by its version.
 
 mod host;
 mod interfaces;
@@ -60,8 +60,8 @@ pub fn look(settings: Result<Settings, Failure>) -> Vec<Finding> {
     findings
 }
 
-/// The exit code: that of what is worst, by how much it tells. A kernel that cannot comes before a user who may not, and that before
-/// routes that are wrong.
+/// The exit code, if anything failed: the one that tells most. That the kernel cannot comes before that the user may
+/// not, and that before routes that are wrong.
 pub fn exit(findings: &[Finding]) -> Option<Exit> {
     let failed = || findings.iter().filter(|finding| finding.level == Level::Fail);
     let by_weight = [Exit::Kernel, Exit::NotPermitted, Exit::Invalid];

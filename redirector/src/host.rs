@@ -16,6 +16,7 @@ pub use interfaces::{Interface, Link, interfaces};
 pub use lock::{Lock, Running, running};
 pub use netfilter::NetfilterMode;
 pub use policy_routing::{
-    Movable, PolicyRouting, PolicyRoutingSettings, RoutingEntry, choose as choose_numbers, routing_entries,
+    Movable, Order, PolicyRouting, PolicyRoutingSettings, RoutingEntry, choose as choose_numbers,
+    routing_entries, rules_before,
 };
 pub use watch::{Watch, Watched};

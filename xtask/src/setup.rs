@@ -30,6 +30,7 @@ pub const TESTS: &[(&str, &str)] = &[
     ("iptables", "iptables"),
     ("nft", "nftables"),
     ("nsenter", "util-linux"),
+    ("script", "bsdutils"),
     ("setpriv", "util-linux"),
     ("sysctl", "procps"),
     ("tc", "iproute2"),

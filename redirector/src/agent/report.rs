@@ -7,7 +7,7 @@ use redirector_common::{Reason, entries::RouteKind};
 
 use crate::{
     datapath::{Datapath, Hook, Listening, Repair},
-    host::Link,
+    host::{Link, Order},
     routes::{Compiled, Origin},
 };
 
@@ -53,6 +53,22 @@ pub fn repairs(repairs: &[Repair]) {
         match repair {
             Repair::Done(what) => eprintln!("repaired: {what}"),
             Repair::Impossible(what) => eprintln!("warning: {what}"),
+        }
+    }
+}
+
+/// Rules of others that were before ours.
+pub fn order(order: Option<Order>) {
+    match order {
+        None => {}
+        Some(Order::Moved { first, others }) => {
+            eprintln!("repaired: our rules have priority {first} to {} now, before {others}", first + 2);
+        }
+        Some(Order::Behind(others)) => {
+            eprintln!("warning: asked before our rules, and may lead what is steered elsewhere: {others}");
+            eprintln!(
+                "  hint: set `rule_priority` to one before them, or to \"auto\", by which ours stay first"
+            );
         }
     }
 }

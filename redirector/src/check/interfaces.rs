@@ -2,13 +2,13 @@
 
 use glob::Pattern;
 
+use super::kernel::has_tcx;
 use crate::{
     datapath::{AttachMode, Chain, Found, Hook},
     failure::Exit,
     finding::Finding,
     host::{self, Direction, Interface},
     settings::{InterfaceGlobs, Settings},
-    sys::objects::{self, AttachType},
 };
 
 /// Looks at the interfaces that the settings name, or at all that can be captured.
@@ -80,8 +80,7 @@ fn order(mode: AttachMode, wanted: &[&Interface]) -> Vec<Finding> {
             return vec![failure.hint.into_iter().fold(finding, Finding::fix)];
         }
     };
-    let has_tcx = objects::tcx_programs(1, AttachType::TcxIngress).is_ok();
-    let by_tcx = has_tcx && mode != AttachMode::Clsact;
+    let by_tcx = mode != AttachMode::Clsact && has_tcx().unwrap_or(false);
     let is_wanted = |chain: &&Chain| wanted.iter().any(|interface| interface.index == chain.interface.index);
     let ingress = |chain: &&Chain| chain.direction == Direction::Ingress;
     let chains: Vec<_> = found.chains.iter().filter(is_wanted).filter(ingress).collect();

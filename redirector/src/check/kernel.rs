@@ -1,5 +1,7 @@
 //! What the kernel can, and what the caller may.
 
+use std::io;
+
 use crate::{
     datapath::{Datapath, Marking, kernel_has_btf},
     failure::{Exit, Failure},
@@ -101,17 +103,22 @@ fn programs(settings: &Settings) -> Finding {
     }
 }
 
-/// A kernel without TCX does not know the hook that it is asked about.
 fn tcx() -> Finding {
-    match objects::tcx_programs(LOOPBACK, AttachType::TcxIngress) {
-        Ok(_) => {
+    match has_tcx() {
+        Ok(true) => {
             Finding::ok("kernel-tcx", "there is TCX: ordered beside other programs, gone with the agent")
         }
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            Finding::warn("kernel-tcx", "there is no TCX: the agent attaches clsact filters")
-                .fix("nothing need be done; with Linux 6.6 or newer the programs go when an agent is killed")
-        }
+        Ok(false) => Finding::warn("kernel-tcx", "there is no TCX: the agent attaches clsact filters")
+            .fix("nothing need be done; with Linux 6.6 or newer the programs go when an agent is killed"),
         Err(error) => Finding::warn("kernel-tcx", format!("cannot be told: {error}")),
+    }
+}
+
+/// Whether the kernel has TCX: one that has not does not know the hook that it is asked about.
+pub fn has_tcx() -> io::Result<bool> {
+    match objects::tcx_programs(LOOPBACK, AttachType::TcxIngress) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        result => result.map(|_| true),
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Run {
     #[arg(value_parser = |text: &str| numbers::parse(text, numbers::table))]
     table: Option<Number>,
 
-    /// Priority of the first of three ip rules, or auto [default: 98]
+    /// Priority of the first of three ip rules, or auto [default: 90]
     #[arg(long, env = "REDIRECTOR_RULE_PRIORITY", hide_env_values = true, value_name = "NUMBER")]
     #[arg(value_parser = |text: &str| numbers::parse(text, numbers::rule_priority))]
     rule_priority: Option<Number>,

@@ -7,7 +7,10 @@ mod known;
 mod maps;
 mod pins;
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use anyhow::Context as _;
 
@@ -29,7 +32,7 @@ pub struct Found {
     pub sk_lookup: Vec<Member>,
     /// What of ours is pinned and belongs to this network namespace.
     pub pins: Vec<Pin>,
-    /// Programs of ours, attached or pinned, by id.
+    /// Programs of ours, attached here or pinned for here, by id.
     pub programs: BTreeMap<u32, OurProgram>,
 }
 
@@ -126,7 +129,12 @@ impl Found {
         }
         found.sk_lookup = known.sk_lookup().context("ask for the programs at sk_lookup")?;
         found.pins = pins::find(&mut known).context("look for pins")?;
-        found.programs = known.programs.into_iter().filter_map(|(id, (_, ours))| Some((id, ours?))).collect();
+        // What is pinned for other network namespaces became known too.
+        let members = found.chains.iter().flat_map(|chain| &chain.members).chain(&found.sk_lookup);
+        let here = members.filter_map(|member| member.program);
+        let here: BTreeSet<_> = here.chain(found.pins.iter().filter_map(|pin| pin.program)).collect();
+        let programs = known.programs.into_iter().filter(|(id, _)| here.contains(id));
+        found.programs = programs.filter_map(|(id, (_, ours))| Some((id, ours?))).collect();
         Ok(found)
     }
 

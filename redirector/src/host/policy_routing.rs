@@ -26,7 +26,7 @@ use netlink_packet_route::{
 };
 
 use super::netlink;
-pub use found::{RoutingEntry, routing_entries};
+pub use found::{RoutingEntry, routing_entries, rules_before};
 pub use numbers::{Movable, choose};
 
 /// The numbers by which the rules and the route are known.
@@ -42,7 +42,7 @@ pub struct PolicyRoutingSettings {
 
 impl Default for PolicyRoutingSettings {
     fn default() -> Self {
-        Self { mark: 0x2000, table: 8200, priority: 98 }
+        Self { mark: 0x2000, table: 8200, priority: 90 }
     }
 }
 
@@ -53,6 +53,8 @@ const PROTOCOL: RouteProtocol = RouteProtocol::Other(82);
 pub struct PolicyRouting {
     settings: PolicyRoutingSettings,
     families: Vec<AddressFamily>,
+    /// Rules of others before ours, as far as they were told.
+    told: Vec<String>,
 }
 
 impl PolicyRouting {
@@ -62,7 +64,7 @@ impl PolicyRouting {
     ///
     /// The kernel refused. What was added is removed again.
     pub fn install(settings: PolicyRoutingSettings) -> Result<Self> {
-        let mut installed = Self { settings, families: Vec::new() };
+        let mut installed = Self { settings, families: Vec::new(), told: Vec::new() };
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             if !is_supported(family)? {
                 continue;
@@ -116,6 +118,38 @@ impl PolicyRouting {
         Ok(repaired)
     }
 
+    /// Puts the rules before those of others that came before them, if their priority may be another; or says once that
+    /// these are in the way.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn come_first(&mut self, movable: Movable) -> Result<Option<Order>> {
+        let PolicyRoutingSettings { mark, priority, .. } = self.settings;
+        let others = rules_before(priority, mark)?;
+        let names: Vec<String> = others.iter().map(ToString::to_string).collect();
+        let all = names.join("; ");
+        if names.iter().all(|name| self.told.contains(name)) {
+            self.told.retain(|name| names.contains(name));
+            return Ok(None);
+        }
+        let lowest = others.iter().filter_map(|entry| entry.rule.as_ref()).map(|rule| rule.priority).min();
+        let room = lowest.and_then(|lowest| lowest.checked_sub(3)).filter(|first| *first > 0);
+        let (Some(first), true) = (room, movable.rule_priority) else {
+            self.told = names;
+            return Ok(Some(Order::Behind(all)));
+        };
+        let moved = PolicyRoutingSettings { priority: first, ..self.settings };
+        for family in &self.families {
+            for rule in moved.rules(*family).into_iter().rev() {
+                create(RouteNetlinkMessage::NewRule(rule)).context("add the rules before those of others")?;
+            }
+        }
+        self.settings = moved;
+        self.tidy()?;
+        Ok(Some(Order::Moved { first, others: all }))
+    }
+
     fn remove(&mut self) -> io::Result<()> {
         let mut result = Ok(());
         for family in std::mem::take(&mut self.families) {
@@ -126,6 +160,20 @@ impl PolicyRouting {
         }
         result
     }
+}
+
+/// What becomes of rules of others that came before ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Ours have this priority, and the next two, now: before them.
+    Moved {
+        /// The new priority.
+        first: u32,
+        /// Theirs.
+        others: String,
+    },
+    /// They stay before ours.
+    Behind(String),
 }
 
 impl Drop for PolicyRouting {

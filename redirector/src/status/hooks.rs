@@ -1,22 +1,26 @@
 //! Whether the programs are where they belong, and who is before them.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::Scene;
 use crate::{datapath::Chain, finding::Finding, host};
 
 /// Interfaces that are named before "and N more".
-const NAMED: usize = 6;
+const NAMED: usize = 8;
 
 impl Scene {
     /// A line for the interfaces where all is well, and one for each where it is not.
     pub fn hooks(&self) -> Vec<Finding> {
-        let mut well = Vec::new();
+        // By program and hook: each kind of link has a program of its own.
+        let mut well = BTreeMap::<(&str, String), Vec<&str>>::new();
         let mut findings = Vec::new();
         for chain in self.found.ours() {
             let before = self.found.before(chain);
             if before.is_empty() {
-                well.push(chain);
+                let hook = format!("{} {}", chain.hook, chain.direction.word());
+                well.entry((own(chain), hook)).or_default().push(&chain.interface.name);
                 continue;
             }
             let what =
@@ -27,9 +31,8 @@ impl Scene {
                     .facts(json!({ "place": chain.place(), "before": before })),
             );
         }
-        if !well.is_empty() {
-            findings.insert(0, first_at(&well));
-        }
+        let well = well.into_iter().map(|((name, hook), interfaces)| first_at(name, &hook, &interfaces));
+        let mut findings: Vec<_> = well.chain(findings).collect();
         findings.extend(self.missing());
         findings.push(self.sk_lookup());
         findings
@@ -65,13 +68,12 @@ impl Scene {
     }
 }
 
-fn first_at(chains: &[&Chain]) -> Finding {
-    let mut places: Vec<_> = chains.iter().map(|chain| chain.place()).collect();
-    let facts = json!({ "first_at": places });
-    let more = places.len().saturating_sub(NAMED);
-    places.truncate(NAMED);
+fn first_at(name: &str, hook: &str, interfaces: &[&str]) -> Finding {
+    let named = interfaces.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    let more = interfaces.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Finding::ok("hook", format!("{}{more}: {} first", places.join(", "), own(chains[0]))).facts(facts)
+    let facts = json!({ "program": name, "hook": hook, "interfaces": interfaces });
+    Finding::ok("hook", format!("{name} first at {hook} of {named}{more}")).facts(facts)
 }
 
 /// The name of our program in a chain.

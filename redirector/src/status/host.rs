@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Scene;
 use crate::{
     finding::Finding,
-    host::{RoutingEntry, netfilter, routing_entries},
+    host::{RoutingEntry, netfilter, routing_entries, rules_before},
 };
 
 impl Scene {
@@ -19,6 +19,12 @@ impl Scene {
         let families: BTreeSet<_> = entries.iter().map(|entry| entry.family).collect();
         let ours: Vec<_> = entries.into_iter().filter(|entry| entry.ours).collect();
         let mark = self.maps.as_ref().and_then(|maps| Some(maps.settings().ok()?.mark));
+        let before =
+            match (mark, ours.iter().filter_map(|entry| entry.rule.as_ref()).map(|rule| rule.priority).min())
+            {
+                (Some(mark), Some(first)) => rules_before(first, mark)?,
+                _ => Vec::new(),
+            };
         let finding = match (self.agent, mark) {
             (Some(_), Some(mark)) => Some(complete(&ours, &families, mark)),
             _ if ours.is_empty() => None,
@@ -30,7 +36,7 @@ impl Scene {
                 .fix("`redirector cleanup` takes them away"),
             ),
         };
-        Ok(finding.into_iter())
+        Ok(finding.into_iter().chain(order(&before)))
     }
 
     /// Whether NAT can take a steered connection elsewhere.
@@ -56,6 +62,14 @@ impl Scene {
         };
         Ok(finding.facts(facts))
     }
+}
+
+/// Rules of others that are asked before ours.
+fn order(before: &[RoutingEntry]) -> Option<Finding> {
+    let names: Vec<_> = before.iter().map(ToString::to_string).collect();
+    let what = format!("asked before ours, and may lead what is steered elsewhere: {}", names.join("; "));
+    let fix = "set `rule_priority` to one before them, or to \"auto\", by which ours stay first";
+    (!names.is_empty()).then(|| Finding::warn("rules", what).fix(fix))
 }
 
 /// Whether all three rules and the route are there in each family, on the programs' mark.
@@ -95,7 +109,7 @@ fn complete(ours: &[RoutingEntry], families: &BTreeSet<&str>, mark: u32) -> Find
         )
     } else {
         Finding::fail("rules", format!("missing: {}", missing.join("; ")))
-            .fix("restart the agent: it puts them back")
+            .fix("the agent puts them back at once, or says why it cannot; if it does not, restart it")
     };
     finding.facts(facts)
 }

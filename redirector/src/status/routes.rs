@@ -11,7 +11,7 @@ use crate::{
     host,
 };
 
-/// A line for all routes, and one for each that lost connections.
+/// A line for all routes, and one for each that lost connections or whose next hop is gone.
 pub fn routes(maps: &FoundMaps) -> Result<Vec<Finding>> {
     let (mut steered, mut unavailable) = (0, 0);
     let mut listed = Vec::new();
@@ -30,6 +30,12 @@ pub fn routes(maps: &FoundMaps) -> Result<Vec<Finding>> {
         }));
         if lost > 0 {
             losses.push(loss(name, lost, connections, mark));
+        }
+        if entry.kind == RouteKind::Interface as u8 && !maps.next_hop_is_up(entry.target)? {
+            let what =
+                format!("route {name}: its interface is down, or there is none: packets get its `else`");
+            losses
+                .push(Finding::warn("routes", what).fix("bring the interface up: the agent follows at once"));
         }
     }
     let mut what = format!("{}, {} steered", count(routes.len(), "route"), count(steered, "connection"));
@@ -69,8 +75,8 @@ fn loss(name: &str, lost: u64, connections: u64, mark: u32) -> Finding {
     finding.facts(json!({ "route": name, "lost": lost, "chains": chains }))
 }
 
-/// The rules that let in what is steered, for these chains, which are named by their tool (`nftables: inet filter input`). Where none is
-/// known, for the chain that is customary.
+/// The rules that let in what is steered, for these chains, which are named by their tool (`nftables: inet filter
+/// input`). Where none is known, for those that are customary.
 pub fn accept_rules(mark: u32, chains: &[String]) -> Vec<String> {
     let nft = |chain: &str| format!("nft insert rule {chain} meta mark and {mark:#x} == {mark:#x} accept");
     let iptables = |tool: &str| format!("{tool} -I INPUT -m mark --mark {mark:#x}/{mark:#x} -j ACCEPT");

@@ -136,11 +136,11 @@ fn rules_and_routes_of_others_in_our_way_are_told_and_gone_when_they_go() {
     in_world(|world| {
         for (line, code, words) in [
             (
-                "ip rule add pref 99 lookup main",
+                "ip rule add pref 91 lookup main",
                 1,
-                &["FAIL", "rule-priority", "IPv4 rule 99: lookup 254"][..],
+                &["FAIL", "rule-priority", "IPv4 rule 91: lookup 254"][..],
             ),
-            ("ip -6 rule add pref 98 nop", 1, &["FAIL", "rule-priority", "IPv6 rule 98: nop"]),
+            ("ip -6 rule add pref 90 nop", 1, &["FAIL", "rule-priority", "IPv6 rule 90: nop"]),
             (
                 "ip route add 203.0.113.0/24 dev lo table 8200",
                 1,

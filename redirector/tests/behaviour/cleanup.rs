@@ -5,7 +5,9 @@ use std::fs;
 use redirector::datapath::Found;
 
 use crate::support::{
-    World, at_each_hook, in_world,
+    World,
+    agent::BINARY,
+    at_each_hook, in_world,
     left::Left,
     snapshot::Snapshot,
     tap::{Place, Tap},
@@ -30,7 +32,7 @@ fn after_an_agent_that_was_killed_cleanup_leaves_the_namespace_as_it_was_before(
         let before = Snapshot::take(&world.node);
         world.agent_at("to-*", &[ROUTE]).kill();
         let cleanup = world.redirector("cleanup");
-        cleanup.assert_code(0).assert_says(&["removed IPv4 rule 98: fwmark 0x2000/0x2000 iif lo goto 100"]);
+        cleanup.assert_code(0).assert_says(&["removed IPv4 rule 90: fwmark 0x2000/0x2000 iif lo goto 92"]);
         cleanup.assert_says(&["removed IPv6 route in table 8200: local default"]);
         if world.hook == Hook::Clsact {
             cleanup.assert_says(&["removed program tc_ingress at to-client clsact ingress (priority 49152)"]);
@@ -57,6 +59,20 @@ fn a_dry_run_lists_what_cleanup_removes_and_removes_nothing() {
         let did = world.redirector("cleanup");
         assert_eq!(would.stdout.replace("would remove", "removed"), did.stdout);
         assert!(did.stdout.lines().count() >= 8, "three rules and a route in each family");
+    });
+}
+
+#[test]
+fn whoever_closes_the_pipe_keeps_nothing_from_being_removed() {
+    in_world(|world| {
+        let before = Snapshot::take(&world.node);
+        world.agent(&[ROUTE]).kill();
+        let (reader, writer) = std::io::pipe().expect("make a pipe");
+        drop(reader);
+        let mut command = world.node.command(BINARY);
+        let status = command.arg("cleanup").stdout(writer).status().expect("run cleanup");
+        assert!(status.success(), "{status}");
+        before.assert_unchanged(&Snapshot::take(&world.node));
     });
 }
 
@@ -93,7 +109,7 @@ fn what_is_not_ours_stays() {
                 "tc filter add dev to-client egress protocol all pref 7 u32 match u32 0 0 flowid 1:1",
             );
             for line in [
-                "ip rule add pref 97 fwmark 0x2000/0x2000 lookup main",
+                "ip rule add pref 97 fwmark 0x4000/0x4000 lookup main",
                 "ip rule add pref 101 nop",
                 "ip -6 rule add pref 101 fwmark 0x1 lookup 8201",
                 "ip route add 203.0.113.0/24 dev to-client table 8201",
@@ -151,6 +167,9 @@ fn pins_of_ours_are_removed_and_those_of_other_namespaces_and_of_others_stay() {
         cleanup
             .assert_code(0)
             .assert_says(&[&format!("removed pin {directory}/sub/here (link of sk_lookup)")]);
+        // What is pinned for the other namespace is not seen here.
+        world.redirector("status").assert_code(1).assert_says(&["no program of ours is here"]);
+        other.redirector("status").assert_code(1).assert_says(&["OK", "sk_lookup attached"]);
         let mut left: Vec<_> = fs::read_dir(format!("{directory}/sub")).expect("list the pins").collect();
         assert_eq!(left.pop().expect("one stays").expect("read it").file_name(), "there");
         assert!(left.is_empty() && fs::exists(format!("{directory}/tap")).expect("look for the tap's pin"));

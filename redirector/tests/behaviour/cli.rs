@@ -205,14 +205,14 @@ fn rules_and_routes_of_others_in_our_place_are_refused_and_stay() {
     in_world(|world| {
         for (add, delete, words) in [
             (
-                "rule add pref 99 lookup main",
-                "rule delete pref 99",
-                &["rule_priority 98 is taken: IPv4 rule 99: lookup 254", "auto"][..],
+                "rule add pref 91 lookup main",
+                "rule delete pref 91",
+                &["rule_priority 90 is taken: IPv4 rule 91: lookup 254", "auto"][..],
             ),
             (
-                "-6 rule add pref 98 fwmark 5 lookup 77",
-                "-6 rule delete pref 98",
-                &["rule_priority 98 is taken: IPv6 rule 98: fwmark 0x5/0xffffffff lookup 77"],
+                "-6 rule add pref 90 fwmark 5 lookup 77",
+                "-6 rule delete pref 90",
+                &["rule_priority 90 is taken: IPv6 rule 90: fwmark 0x5/0xffffffff lookup 77"],
             ),
             (
                 "rule add pref 2000 fwmark 0x2000/0xf000 lookup 77",

@@ -21,12 +21,12 @@ fn rules_and_routes_that_somebody_removes_are_added_again() {
         let agent = world.agent_with(&ROUTES, &SOON);
         let running = Snapshot::take(&world.node);
         for (nth, removal) in [
-            "ip rule delete pref 98",
-            "ip rule delete pref 99",
-            "ip rule delete pref 100",
-            "ip -6 rule delete pref 98",
-            "ip -6 rule delete pref 99",
-            "ip -6 rule delete pref 100",
+            "ip rule delete pref 90",
+            "ip rule delete pref 91",
+            "ip rule delete pref 92",
+            "ip -6 rule delete pref 90",
+            "ip -6 rule delete pref 91",
+            "ip -6 rule delete pref 92",
             "ip route flush table 8200",
             "ip -6 route flush table 8200",
         ]
@@ -132,14 +132,14 @@ fn numbers_that_others_have_are_moved_where_that_is_allowed() {
     in_world(|world| {
         let _proxy = world.proxy();
         for family in ["", "-6 "] {
-            world.node.output(&format!("ip {family}rule add pref 99 fwmark 0x2000/0x2000 lookup 8200"));
+            world.node.output(&format!("ip {family}rule add pref 91 fwmark 0x2000/0x2000 lookup 8200"));
         }
         let before = Snapshot::take(&world.node);
         let auto = ["--mark", "auto", "--table", "auto", "--rule-priority", "auto"];
         let agent = world.agent_with(&ROUTES, &auto);
-        for (number, used) in [("mark 0x2000", "0x1000"), ("table 8200", "8201"), ("rule_priority 98", "96")]
+        for (number, used) in [("mark 0x2000", "0x1000"), ("table 8200", "8201"), ("rule_priority 90", "88")]
         {
-            let line = agent.wait_for(&format!("{number} is taken: IPv4 rule 99"));
+            let line = agent.wait_for(&format!("{number} is taken: IPv4 rule 91"));
             assert!(line.ends_with(&format!("; {used} is used")), "{line}");
         }
         assert_steered(world);

@@ -1,8 +1,12 @@
 //! `redirector status`: how things stand, with an agent and without.
 
+use nix::sys::signal::Signal;
+
 use crate::support::{
-    Listener, World, at_each_hook,
-    command::paste,
+    Listener, World,
+    agent::BINARY,
+    at_each_hook,
+    command::{Outcome, paste},
     in_world, in_world_at,
     tap::{Place, Tap},
     world::{FAMILIES, Hook, PORT, PROXY_PORT},
@@ -21,10 +25,7 @@ fn with_an_agent_and_its_proxy_every_line_is_ok() {
         let hook = world.hook;
         status
             .assert_says(&["OK", "agent", &format!("running, pid {}", agent.pid())])
-            .assert_says(&[
-                "OK",
-                &format!("to-client {hook} ingress, to-server {hook} ingress: tc_ingress first"),
-            ])
+            .assert_says(&["OK", &format!("tc_ingress first at {hook} ingress of to-client, to-server")])
             .assert_says(&["OK", "sk_lookup attached"])
             .assert_says(&["OK", "rules", "IPv4 and IPv6: mark 0x2000 leads to table 8200"])
             .assert_says(&["OK", "netfilter", "no NAT on this host"])
@@ -64,6 +65,21 @@ fn with_an_agent_and_its_proxy_every_line_is_ok() {
 }
 
 #[test]
+fn there_is_colour_on_a_terminal_unless_it_is_not_wanted() {
+    in_world(|world| {
+        let on_terminal = |arguments: &str, variables: &[(&str, &str)]| {
+            let mut command = world.node.command("script");
+            command.args(["--quiet", "--return", "--command", &format!("{BINARY} {arguments}"), "/dev/null"]);
+            command.env_remove("NO_COLOR").env("TERM", "xterm").envs(variables.iter().copied());
+            Outcome::of(command).assert_code(1).stdout.contains("\x1b[")
+        };
+        assert!(on_terminal("status", &[]));
+        assert!(!on_terminal("status", &[("NO_COLOR", "1")]));
+        assert!(!on_terminal("status --color never", &[]));
+    });
+}
+
+#[test]
 fn without_an_agent_nothing_of_ours_is_here() {
     in_world(|world| {
         let status = world.redirector("status");
@@ -83,7 +99,7 @@ fn after_a_kill_status_says_what_is_left_and_what_to_do() {
         status.assert_says(&["WARN", "rules", "8 rules and routes are left"]);
         status.assert_says(&["fix: `redirector cleanup` takes them away"]);
         if world.hook == Hook::Clsact {
-            status.assert_says(&["OK", "hook", "to-client clsact ingress: tc_ingress first"]);
+            status.assert_says(&["OK", "hook", "tc_ingress first at clsact ingress of to-client"]);
             status.assert_says(&["FAIL", "hook", "sk_lookup is not attached"]);
             status.assert_says(&["OK", "proxy", "127.0.0.1:15001: listening, transparent"]);
         }
@@ -183,7 +199,7 @@ fn a_program_of_others_before_ours_is_named() {
                     &format!("to-client {hook} ingress: tc_ingress sees packets only after tap"),
                 ]);
             } else {
-                status.assert_code(0).assert_says(&["OK", "to-client", "tc_ingress first"]);
+                status.assert_code(0).assert_says(&["OK", "tc_ingress first at", "to-client"]);
             }
         });
     }
@@ -194,25 +210,30 @@ fn rules_and_programs_that_somebody_removed_are_missed() {
     at_each_hook(|world| {
         let _proxy = world.proxy();
         for (remove, missing) in [
-            ("ip rule delete pref 98", "IPv4: the rule that leaves our own answers out"),
-            ("ip -6 rule delete pref 99", "IPv6: the rule from mark 0x2000 to the table"),
-            ("ip rule delete pref 100", "IPv4: the rule that this one leads to"),
+            ("ip rule delete pref 90", "IPv4: the rule that leaves our own answers out"),
+            ("ip -6 rule delete pref 91", "IPv6: the rule from mark 0x2000 to the table"),
+            ("ip rule delete pref 92", "IPv4: the rule that this one leads to"),
             ("ip -6 route flush table 8200", "IPv6: the route in table 8200"),
         ] {
             let agent = world.agent(ROUTES);
             world.redirector("status").assert_code(0);
+            // One that can would repair it.
+            agent.signal(Signal::SIGSTOP);
             world.node.output(remove);
             let status = world.redirector("status");
             status.assert_code(1).assert_says(&["FAIL", "rules", missing]);
+            agent.signal(Signal::SIGCONT);
             agent.stop();
         }
         if world.hook == Hook::Clsact {
-            let _agent = world.agent(ROUTES);
+            let agent = world.agent(ROUTES);
+            agent.signal(Signal::SIGSTOP);
             world.node.output("tc filter delete dev to-client ingress");
             let status = world.redirector("status");
             status
                 .assert_code(1)
                 .assert_says(&["FAIL", "to-client: captured, but no program of ours is attached"]);
+            agent.signal(Signal::SIGCONT);
         }
     });
 }

@@ -1,6 +1,11 @@
 //! Programs and maps by their ids, each opened once.
 
-use std::{collections::BTreeMap, fs::File, os::fd::AsFd as _, os::linux::fs::MetadataExt as _};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    os::{fd::AsFd as _, linux::fs::MetadataExt as _},
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::MapInfo;
@@ -91,7 +96,11 @@ impl Known {
     pub fn add(&mut self, facts: &objects::ProgramFacts) -> Result<()> {
         let mut maps = BTreeMap::new();
         for id in &facts.maps {
-            maps.insert(self.map_name(*id).with_context(|| format!("open map {id}"))?, *id);
+            match self.map_name(*id) {
+                // Gone since, with the program.
+                Err(error) if is_gone(&error) => {}
+                name => drop(maps.insert(name.with_context(|| format!("open map {id}"))?, *id)),
+            }
         }
         let ours = maps.contains_key(OURS).then(|| OurProgram { name: facts.name.clone(), maps });
         self.programs.insert(facts.id, (facts.name.clone(), ours));
@@ -107,6 +116,12 @@ impl Known {
         self.map_names.insert(id, name.clone());
         Ok(name)
     }
+}
+
+/// Whether the kernel says that there is no such object: others come and go meanwhile.
+pub fn is_gone(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.raw_os_error() == Some(libc::ENOENT))
 }
 
 /// A program that uses a map of this name is ours.

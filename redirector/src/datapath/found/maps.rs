@@ -8,7 +8,8 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray},
 };
 use redirector_common::entries::{
-    PrefixEntry, PrefixKey, ProxyEntry, ROUTE_NAME_BYTES, RouteCount, RouteEntry, Settings,
+    CapturedEntry, NextHopEntry, PrefixEntry, PrefixKey, ProxyEntry, ROUTE_NAME_BYTES, RouteCount,
+    RouteEntry, Settings,
 };
 
 use super::{OurProgram, known::OURS};
@@ -100,6 +101,16 @@ impl FoundMaps {
         Ok(routes)
     }
 
+    /// Whether the next hop in a slot can be sent to, as far as the agent knew.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn next_hop_is_up(&self, slot: u32) -> Result<bool> {
+        let hop = self.array::<NextHopEntry>("NEXT_HOPS")?.get(&slot, 0).context("read NEXT_HOPS")?;
+        Ok(hop.ifindex != 0)
+    }
+
     /// The counters of the routes.
     ///
     /// # Errors
@@ -115,7 +126,7 @@ impl FoundMaps {
     ///
     /// The map cannot be read.
     pub fn captured(&self) -> Result<Vec<u32>> {
-        let map: HashMap<MapData, u32, u8> = self.open("CAPTURED")?;
+        let map: HashMap<MapData, u32, CapturedEntry> = self.open("CAPTURED")?;
         map.keys().collect::<Result<_, _>>().context("read CAPTURED")
     }
 

@@ -9,7 +9,7 @@ use anyhow::Result;
 use aya::maps::{Array, Map, MapData, MapInfo};
 use redirector_common::entries::{LAYOUT_VERSION, Settings};
 
-use super::known::{Known, OURS};
+use super::known::{Known, OURS, is_gone};
 use crate::sys::{self, objects};
 
 /// Where a bpffs is mounted by custom.
@@ -26,8 +26,8 @@ pub struct Pin {
     pub path: PathBuf,
     /// What: `link`, `program` or `map`, with its program's or its own name.
     pub what: String,
-    /// The link, if it is one.
-    pub link: Option<u32>,
+    /// The id of its program; `None` for a map.
+    pub program: Option<u32>,
 }
 
 /// The pins of ours that belong to this network namespace: one bpffs may serve many, and what an agent has pinned
@@ -46,27 +46,34 @@ pub fn find(known: &mut Known) -> Result<Vec<Pin>> {
             Err(error) if error.raw_os_error() != Some(libc::EPERM) => continue,
             pinned => pinned?,
         };
-        let (what, maps, link) = match &pinned {
-            objects::Pinned::Program(facts) => {
-                known.add(facts)?;
-                (format!("program {}", facts.name), facts.maps.clone(), None)
-            }
-            objects::Pinned::Link(link) => {
-                let (name, _) = known.program(link.program)?;
-                let facts = objects::program(link.program);
-                (format!("link of {name}"), facts.map_or(Vec::new(), |facts| facts.maps), Some(link.id))
-            }
-            objects::Pinned::Map(id) => (format!("map {}", known.map_name(*id)?), vec![*id], None),
-        };
-        if serves(known, &maps, cookie)? {
-            pins.push(Pin { path, what, link });
+        match describe(known, &path, pinned, cookie) {
+            // Gone since.
+            Err(error) if is_gone(&error) => {}
+            pin => pins.extend(pin?),
         }
     }
     Ok(pins)
 }
 
-/// Whether one of these maps is our `REDIRECTOR` with the cookie of this network namespace. Of maps alone it is only that
-/// one that tells whose it is.
+/// The pin, if it is ours and of this network namespace.
+fn describe(known: &mut Known, path: &Path, pinned: objects::Pinned, cookie: u64) -> Result<Option<Pin>> {
+    let (what, maps, program) = match &pinned {
+        objects::Pinned::Program(facts) => {
+            known.add(facts)?;
+            (format!("program {}", facts.name), facts.maps.clone(), Some(facts.id))
+        }
+        objects::Pinned::Link(link) => {
+            let facts = objects::program(link.program)?;
+            known.add(&facts)?;
+            (format!("link of {}", facts.name), facts.maps, Some(facts.id))
+        }
+        objects::Pinned::Map(id) => (format!("map {}", known.map_name(*id)?), vec![*id], None),
+    };
+    Ok(serves(known, &maps, cookie)?.then(|| Pin { path: path.to_owned(), what, program }))
+}
+
+/// Whether one of these maps is our `REDIRECTOR` with the cookie of this network namespace. A map that is pinned
+/// alone must be that one: no other tells whose it is.
 fn serves(known: &mut Known, maps: &[u32], cookie: u64) -> Result<bool> {
     for id in maps {
         if known.map_name(*id)? == OURS && netns_of(*id)? == Some(cookie) {

@@ -32,10 +32,56 @@ pub struct Rule {
     pub priority: u32,
     /// Mark and mask, where it asks for a mark.
     pub mark: Option<(u32, u32)>,
+    /// Whether it means the packets that do not match.
+    inverted: bool,
+    /// Whether it ends the search for some packets, as one that merely jumps does not.
+    decides: bool,
     /// The priority that it jumps to.
     pub goto: Option<u32>,
     /// What it says in the words of `ip rule`.
     text: String,
+}
+
+impl Rule {
+    /// Whether it may decide where a packet with this mark goes. What else it asks for is not looked at.
+    pub fn may_take(&self, packet: u32) -> bool {
+        let matches = self.mark.is_none_or(|(value, mask)| packet & mask == value & mask);
+        // Of an inverted rule any other condition that does not hold is enough.
+        self.decides && if self.inverted && self.mark.is_some() { !matches } else { matches }
+    }
+}
+
+/// The rules of others that are asked before this priority where a packet with this mark goes, and may say. The rule of the
+/// table local, at 0, says only of addresses of this host.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn rules_before(priority: u32, mark: u32) -> Result<Vec<RoutingEntry>> {
+    let mut entries = Vec::new();
+    for (family, name) in FAMILIES {
+        if is_supported(family)? {
+            entries.extend(rules(family, name)?);
+        }
+    }
+    entries.retain(|entry| {
+        let before = |rule: &Rule| (1..priority).contains(&rule.priority) && rule.may_take(mark);
+        !entry.ours && entry.rule.as_ref().is_some_and(before)
+    });
+    Ok(entries)
+}
+
+const FAMILIES: [(AddressFamily, &str); 2] = [(AddressFamily::Inet, "IPv4"), (AddressFamily::Inet6, "IPv6")];
+
+fn rules(family: AddressFamily, name: &'static str) -> Result<Vec<RoutingEntry>> {
+    let mut request = RuleMessage::default();
+    request.header.family = family;
+    let messages = netlink::dump(RouteNetlinkMessage::GetRule(request)).context("list rules")?;
+    let rules = messages.into_iter().filter_map(|message| match message {
+        RouteNetlinkMessage::NewRule(rule) => Some(from_rule(name, rule)),
+        _ => None,
+    });
+    Ok(rules.collect())
 }
 
 /// All rules, all routes of ours, and the routes of others in these tables.
@@ -45,17 +91,11 @@ pub struct Rule {
 /// The kernel's.
 pub fn routing_entries(tables: &[u32]) -> Result<Vec<RoutingEntry>> {
     let mut entries = Vec::new();
-    for (family, name) in [(AddressFamily::Inet, "IPv4"), (AddressFamily::Inet6, "IPv6")] {
+    for (family, name) in FAMILIES {
         if !is_supported(family)? {
             continue;
         }
-        let mut request = RuleMessage::default();
-        request.header.family = family;
-        for message in netlink::dump(RouteNetlinkMessage::GetRule(request)).context("list rules")? {
-            if let RouteNetlinkMessage::NewRule(rule) = message {
-                entries.push(from_rule(name, rule));
-            }
-        }
+        entries.extend(rules(family, name)?);
         let mut request = RouteMessage::default();
         request.header.address_family = family;
         for message in netlink::dump(RouteNetlinkMessage::GetRoute(request)).context("list routes")? {
@@ -134,7 +174,9 @@ impl RoutingEntry {
 }
 
 fn from_rule(family: &'static str, message: RuleMessage) -> RoutingEntry {
-    let mut rule = Rule { priority: 0, mark: None, goto: None, text: String::new() };
+    let decides = !matches!(message.header.action, RuleAction::Goto | RuleAction::Nop);
+    let inverted = message.header.flags.contains(RuleFlags::Invert);
+    let mut rule = Rule { priority: 0, mark: None, inverted, decides, goto: None, text: String::new() };
     let (mut mark, mut mask, mut iif) = (None, None, String::new());
     let mut table = u32::from(message.header.table);
     for attribute in &message.attributes {
@@ -152,7 +194,7 @@ fn from_rule(family: &'static str, message: RuleMessage) -> RoutingEntry {
     if mark.is_some() || mask.is_some() {
         rule.mark = Some((mark.unwrap_or(0), mask.unwrap_or(u32::MAX)));
     }
-    let not = if message.header.flags.contains(RuleFlags::Invert) { "not " } else { "" };
+    let not = if inverted { "not " } else { "" };
     let mark = rule.mark.map_or(String::new(), |(mark, mask)| format!("fwmark {mark:#x}/{mask:#x} "));
     let does = match (message.header.action, rule.goto) {
         (RuleAction::ToTable, _) => format!("lookup {table}"),

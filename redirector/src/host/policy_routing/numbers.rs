@@ -24,7 +24,7 @@ const MARKS: [u32; 6] = [0x2000, 0x1000, 0x80, 0x40, 0x4, 0x2];
 /// Tables to move to.
 const TABLES: std::ops::RangeInclusive<u32> = 8200..=8299;
 /// Priorities to move to: before other rules, which lead elsewhere, and behind the one of local addresses, at 0.
-const LAST_PRIORITY: u32 = 98;
+const LAST_PRIORITY: u32 = 90;
 
 /// The numbers to use, and what is to be told of those that are not the ones asked for.
 ///
@@ -45,17 +45,20 @@ pub fn choose(
     let mark = Number { name: "mark", wanted: wanted.mark, movable: movable.mark };
     let table = Number { name: "table", wanted: wanted.table, movable: movable.table };
     let priority = Number { name: "rule_priority", wanted: wanted.priority, movable: movable.rule_priority };
-    let settings = PolicyRoutingSettings {
-        mark: mark.pick(MARKS, &mut moved, |mark| {
-            // Filters that read or set the bit may be meant for us: only who may choose avoids them.
-            by(&|entry| entry.uses_mark(mark)).or_else(|| movable.mark.then(|| filters_on(mark))?)
-        })?,
-        table: table.pick(TABLES, &mut moved, |table| by(&|entry| entry.table == table))?,
-        priority: priority.pick((1..=LAST_PRIORITY).rev(), &mut moved, |first| {
-            by(&|entry| entry.rule.as_ref().is_some_and(|rule| (first..=first + 2).contains(&rule.priority)))
-        })?,
-    };
-    Ok((settings, moved))
+    let mark = mark.pick(MARKS, &mut moved, |mark| {
+        // Filters that read or set the bit may be meant for us: only who may choose avoids them.
+        by(&|entry| entry.uses_mark(mark)).or_else(|| movable.mark.then(|| filters_on(mark))?)
+    })?;
+    let table = table.pick(TABLES, &mut moved, |table| by(&|entry| entry.table == table))?;
+    let priority = priority.pick((1..=LAST_PRIORITY).rev(), &mut moved, |first| {
+        by(&|entry| {
+            entry.rule.as_ref().is_some_and(|rule| {
+                (first..=first + 2).contains(&rule.priority)
+                    || movable.rule_priority && (1..first).contains(&rule.priority) && rule.may_take(mark)
+            })
+        })
+    })?;
+    Ok((PolicyRoutingSettings { mark, table, priority }, moved))
 }
 
 /// The chains whose rules use bits of a mark.
