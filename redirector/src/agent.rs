@@ -12,15 +12,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     datapath::{Datapath, Marking},
     failure::{Exit, Failure},
-    host::{self, Lock, PolicyRouting, Watch},
-    routes::{self, Compiled, Origin, Route, Target},
-    settings::Settings,
+    host::{self, Lock, Netfilter, PolicyRouting, Watch},
+    routes::{self, Compiled, Index, Origin, Route, Target},
+    settings::{OnExit, Settings},
 };
 use capture::Captures;
 
 /// The parts in the order in which they go: what steers first, then what it relies on.
 struct Agent {
     datapath: Datapath,
+    netfilter: Netfilter,
     _routing: PolicyRouting,
     _lock: Lock,
 }
@@ -48,6 +49,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     // From here on traffic is steered. A crash before this leaves rules on a mark that no packet has; after it,
     // TCX programs and sk_lookup are gone with the process, and clsact filters stay and pass what they would steer.
     captures.follow(&mut agent.datapath, &host::interfaces()?, true)?;
+    agent.make_way(&compiled)?;
     report::ready(&agent.datapath, &compiled);
 
     loop {
@@ -55,6 +57,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             () = watch.changed() => report::failed(agent.follow(&captures)),
+            () = agent.netfilter.changed() => report::failed(agent.follow_nat(&compiled)),
         }
     }
     agent.datapath.detach()?;
@@ -67,6 +70,18 @@ impl Agent {
     fn follow(&mut self, captures: &Captures) -> anyhow::Result<()> {
         self.datapath.set_locals(&host::addresses()?)?;
         captures.follow(&mut self.datapath, &host::interfaces()?, false)
+    }
+
+    /// Follows NAT that comes and goes.
+    fn follow_nat(&mut self, compiled: &Compiled) -> anyhow::Result<()> {
+        if self.netfilter.follow()? { self.make_way(compiled) } else { Ok(()) }
+    }
+
+    /// Has connections that NAT has translated make way for steered ones. What the host itself opened is never
+    /// steered.
+    fn make_way(&self, compiled: &Compiled) -> anyhow::Result<()> {
+        let (index, own) = (Index::new(compiled), host::addresses()?);
+        self.netfilter.make_way(|flow| index.is_steered(flow) && !own.contains(&flow.source.ip(flow.family)))
     }
 }
 
@@ -82,7 +97,9 @@ fn begin(lock: Lock, settings: &Settings, compiled: &Compiled) -> Result<Agent, 
         }
     }
     let routing = PolicyRouting::install(settings.routing)?;
-    Ok(Agent { datapath, _routing: routing, _lock: lock })
+    let owned = settings.on_exit == OnExit::Detach;
+    let netfilter = Netfilter::install(settings.netfilter, settings.routing.mark, owned)?;
+    Ok(Agent { datapath, netfilter, _routing: routing, _lock: lock })
 }
 
 /// Checks and compiles the routes, with those built in.
@@ -121,12 +138,10 @@ fn check_target(route: &Route, addresses: &[IpAddr]) -> Result<(), Failure> {
 
 /// Where a proxy's listeners are looked for.
 fn listener_addresses(proxy: &ProxyEntry) -> impl Iterator<Item = (Family, SocketAddr)> {
-    let [a, b, c, d, ..] = proxy.v4.octets();
-    let v4 = (Family::V4, IpAddr::from([a, b, c, d]));
-    let v6 = (Family::V6, IpAddr::from(proxy.v6.octets()));
     let port = proxy.port;
-    [v4, v6]
+    [Family::V4, Family::V6]
         .into_iter()
+        .map(|family| (family, proxy.address(family).ip(family)))
         .filter(|(_, address)| !address.is_unspecified())
         .map(move |(family, address)| (family, SocketAddr::new(address, port)))
 }

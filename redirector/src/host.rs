@@ -3,7 +3,7 @@
 mod addresses;
 mod interfaces;
 mod lock;
-mod netfilter;
+pub mod netfilter;
 pub(crate) mod netlink;
 mod policy_routing;
 pub(crate) mod qdisc;
@@ -12,6 +12,6 @@ mod watch;
 pub use addresses::addresses;
 pub use interfaces::{Interface, interfaces};
 pub use lock::Lock;
-pub use netfilter::NetfilterMode;
+pub use netfilter::{Netfilter, NetfilterMode};
 pub use policy_routing::{PolicyRouting, PolicyRoutingSettings};
 pub use watch::Watch;

@@ -17,6 +17,7 @@ mod check;
 mod compile;
 mod display;
 mod error;
+mod index;
 mod nodes;
 mod origin;
 mod parse;
@@ -30,6 +31,7 @@ mod tests;
 
 pub use compile::{Compiled, Prefix, RouteSets, RouteSlot, compile};
 pub use error::RouteError;
+pub use index::Index;
 pub use origin::{Origin, PROTECT, Protected, built_in};
 pub use parse::GRAMMAR;
 pub use parts::prefix;

@@ -13,7 +13,7 @@ use redirector_common::{
     entries::{OnUnavailable, Space},
 };
 
-use super::{Compiled, Limits, Origin, Packet, Route, RouteSets, compile, maps::Maps, oracle::Oracle};
+use super::{Compiled, Index, Limits, Origin, Packet, Route, RouteSets, compile, flow, oracle::Oracle};
 use crate::routes::{PortRange, ProxyAddress, Refusal, Target};
 
 const V4: [&str; 8] = [
@@ -130,10 +130,10 @@ proptest! {
     fn entries_give_what_brute_force_gives(sets in sets(), protocol in protocol()) {
         let sets = without_ties(sets);
         let compiled = compile(&sets, &Limits::default()).expect("no ties");
-        let (maps, oracle) = (Maps::new(&compiled), Oracle::new(&sets));
+        let (index, oracle) = (Index::new(&compiled), Oracle::new(&sets));
         let names = |slot: Option<u32>| slot.map(|slot| &compiled.routes[slot as usize].name);
         for packet in packets(protocol) {
-            let (given, wanted) = (maps.route(packet), oracle.route(packet));
+            let (given, wanted) = (index.route(&flow(packet)), oracle.route(packet));
             prop_assert_eq!(names(given), names(wanted), "{:?}", packet);
         }
     }
@@ -156,7 +156,7 @@ proptest! {
     fn a_port_is_marked_as_steered_exactly_where_a_proxy_route_names_it(sets in sets(), protocol in protocol()) {
         let sets = without_ties(sets);
         let compiled = compile(&sets, &Limits::default()).expect("no ties");
-        let maps = Maps::new(&compiled);
+        let index = Index::new(&compiled);
         for packet in packets(protocol) {
             let named = sets.values().flatten().any(|route| {
                 let Target::Proxy(proxy) = &route.target else { return false };
@@ -168,7 +168,7 @@ proptest! {
                     && family(&route.destinations) && family(&route.sources)
                     && if v4 { proxy.v4.is_some() } else { proxy.v6.is_some() }
             });
-            prop_assert_eq!(maps.word(packet).is_steered(), named, "{:?}", packet);
+            prop_assert_eq!(index.word(&flow(packet)).is_steered(), named, "{:?}", packet);
         }
     }
 
