@@ -13,6 +13,7 @@ mod interfaces;
 mod lifecycle;
 mod listeners;
 mod loopback;
+mod netfilter;
 mod ranking;
 mod steering;
 mod sysctls;

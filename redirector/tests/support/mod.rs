@@ -11,6 +11,7 @@ pub mod client;
 pub mod envoy;
 pub mod frames;
 pub mod napi;
+pub mod nat;
 pub mod netns;
 pub mod server;
 pub mod snapshot;
