@@ -177,7 +177,10 @@ fn nat() -> Result<(BTreeSet<u8>, Vec<String>)> {
     }
     for family in legacy::nat() {
         families.insert(family);
-        names.push(if family == family::IP { "iptables-legacy: ip nat" } else { "ip6tables-legacy: ip6 nat" }.to_owned());
+        names.push(
+            if family == family::IP { "iptables-legacy: ip nat" } else { "ip6tables-legacy: ip6 nat" }
+                .to_owned(),
+        );
     }
     Ok((families, names))
 }

@@ -59,8 +59,7 @@ impl Entry {
     fn read(family: u8, attributes: Reader<'_>) -> Option<Self> {
         let flow = flow(family, attributes.nested(ORIGINAL))?;
         let reply = self::flow(family, attributes.nested(REPLY))?;
-        let is_translated =
-            (reply.source, reply.source_port) != (flow.destination, flow.destination_port);
+        let is_translated = (reply.source, reply.source_port) != (flow.destination, flow.destination_port);
         let mut change = Attributes::new();
         for kind in [ORIGINAL, ZONE] {
             if let Some(value) = attributes.get(kind) {

@@ -45,11 +45,14 @@ impl Rule {
 
     /// For packets from an address that is not of this host.
     pub fn from_foreign_address(self) -> Self {
-        const ADDRESS_TYPE: u32 = 3;
         const OF_SOURCE: u32 = 1;
-        let fib = Attributes::new().with_u32(1, REGISTER).with_u32(2, ADDRESS_TYPE).with_u32(3, OF_SOURCE);
-        let local = u32::from(libc::RTN_LOCAL);
-        self.with("fib", &fib).compare(DIFFERENT, &data(&local.to_ne_bytes()))
+        self.address_type(OF_SOURCE, DIFFERENT)
+    }
+
+    /// For packets to an address of this host.
+    pub fn to_local_address(self) -> Self {
+        const OF_DESTINATION: u32 = 2;
+        self.address_type(OF_DESTINATION, EQUAL)
     }
 
     /// Translates the destination to what it is.
@@ -84,6 +87,14 @@ impl Rule {
     /// The value of a rule's `EXPRESSIONS`.
     pub fn expressions(&self) -> &Attributes {
         &self.0
+    }
+
+    /// Compares what the routing tables say of an address with "of this host".
+    fn address_type(self, of: u32, how: u32) -> Self {
+        const ADDRESS_TYPE: u32 = 3;
+        let fib = Attributes::new().with_u32(1, REGISTER).with_u32(2, ADDRESS_TYPE).with_u32(3, of);
+        let local = u32::from(libc::RTN_LOCAL);
+        self.with("fib", &fib).compare(how, &data(&local.to_ne_bytes()))
     }
 
     fn meta(self, key: u32) -> Self {

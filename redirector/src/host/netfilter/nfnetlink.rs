@@ -126,7 +126,11 @@ impl Nfnetlink {
     /// # Errors
     ///
     /// The kernel's; EINTR where the list changed each time.
-    pub fn dump<T>(&self, request: &Message, mut each: impl FnMut(Message) -> Option<T>) -> io::Result<Vec<T>> {
+    pub fn dump<T>(
+        &self,
+        request: &Message,
+        mut each: impl FnMut(Message) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
         const TRIES: u32 = 16;
         for _ in 0..TRIES {
             self.send([(request.clone(), NLM_F_REQUEST | NLM_F_DUMP)])?;
@@ -185,7 +189,8 @@ impl Nfnetlink {
         };
         let [begin, end] = BATCH.map(limit);
         let names: Vec<String> = changes.iter().map(|change| change.what.clone()).collect();
-        let inner = changes.into_iter().map(|change| (change.message, NLM_F_REQUEST | NLM_F_ACK | change.flags));
+        let inner =
+            changes.into_iter().map(|change| (change.message, NLM_F_REQUEST | NLM_F_ACK | change.flags));
         self.send([begin].into_iter().chain(inner).chain([end])).context("send to netfilter")?;
 
         let (mut done, mut refusals) = (0, Vec::new());

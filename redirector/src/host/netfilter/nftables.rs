@@ -87,9 +87,8 @@ pub mod family {
 
 /// What `each` makes of all things of a kind; none where the kernel has no nf_tables.
 pub fn list<T>(kind: u16, each: impl FnMut(Message) -> Option<T>) -> io::Result<Vec<T>> {
-    let listed = Nfnetlink::open().and_then(|socket| {
-        socket.dump(&Message::new(kind, family::ANY, &Attributes::new()), each)
-    });
+    let listed = Nfnetlink::open()
+        .and_then(|socket| socket.dump(&Message::new(kind, family::ANY, &Attributes::new()), each));
     match listed {
         // No netfilter, and a subsystem that nobody has registered (net/netfilter/nfnetlink.c, nfnetlink_rcv_msg).
         Err(error) if matches!(error.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::EINVAL)) => {

@@ -121,7 +121,8 @@ impl Tables {
             .with_text(table::NAME, NAME)
             .with_u32(table::FLAGS, flags)
             .with(table::USER_DATA, &comment);
-        let mut changes = vec![change("add the nft table", message::NEW_TABLE, family, &attributes, NLM_F_EXCL)];
+        let mut changes =
+            vec![change("add the nft table", message::NEW_TABLE, family, &attributes, NLM_F_EXCL)];
         for Chain { name, kind, hook, priority, rules } in chains(self.kind, self.mark, family) {
             let at = Attributes::new()
                 .with_u32(chain::HOOK_NUMBER, hook)
@@ -160,10 +161,12 @@ struct Chain {
 ///
 /// *Notrack:* before connection tracking, which is at -200. Both ways must agree. Were an answer tracked whose
 /// question was not, it would count as a new connection, and SO_ORIGINAL_DST would name the client. What arrives for
-/// an address of this host has the mark at its SYN alone, so both ways ask for the transparent socket; not for a
-/// marked packet, since the look-up would run `sk_lookup` and take what was handed over. A packet without a socket
-/// that answers for a foreign address, such as the last ACK of a connection in TIME_WAIT before Linux 6.13
-/// (79636038d37e, "ipv4: tcp: give socket pointer to control skbs"), is known by that address.
+/// an address of this host has the mark at its SYN alone, so there both ways ask for the transparent socket. Marked
+/// packets are not asked about: the look-up would run `sk_lookup`, which would give away what was handed over. Nor is
+/// what arrives for others: where it has no socket the look-up finds the proxy's listener, and what is translated and
+/// forwarded since before us would be untracked. A packet without a socket that answers for a foreign address, such
+/// as the last ACK of a connection in TIME_WAIT before Linux 6.13 (79636038d37e, "ipv4: tcp: give socket pointer to
+/// control skbs"), is known by that address.
 fn chains(kind: Kind, mark: u32, family: u8) -> Vec<Chain> {
     const BEFORE_NAT: i32 = -110;
     const BEFORE_TRACKING: i32 = -300;
@@ -176,19 +179,15 @@ fn chains(kind: Kind, mark: u32, family: u8) -> Vec<Chain> {
             rules: vec![Rule::new().marked(mark).keep_destination(family)],
         }],
         Kind::Notrack => {
-            let chain = |name, hook, rules| Chain { name, kind: "filter", hook, priority: BEFORE_TRACKING, rules };
-            let transparent = || Rule::new().tcp().of_transparent_socket().untracked();
+            let chain =
+                |name, hook, rules| Chain { name, kind: "filter", hook, priority: BEFORE_TRACKING, rules };
+            let marked = Rule::new().marked(mark).untracked().accept();
+            let local = Rule::new().tcp().to_local_address().of_transparent_socket().untracked();
+            let transparent = Rule::new().tcp().of_transparent_socket().untracked();
+            let foreign = Rule::new().tcp().from_foreign_address().untracked();
             vec![
-                chain(
-                    "notrack-arriving",
-                    hook::PREROUTING,
-                    vec![Rule::new().marked(mark).untracked().accept(), transparent()],
-                ),
-                chain(
-                    "notrack-leaving",
-                    hook::OUTPUT,
-                    vec![transparent(), Rule::new().tcp().from_foreign_address().untracked()],
-                ),
+                chain("notrack-arriving", hook::PREROUTING, vec![marked, local]),
+                chain("notrack-leaving", hook::OUTPUT, vec![transparent, foreign]),
             ]
         }
     }
