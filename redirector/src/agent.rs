@@ -49,7 +49,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     // From here on traffic is steered. A crash before this leaves rules on a mark that no packet has; after it,
     // TCX programs and sk_lookup are gone with the process, and clsact filters stay and pass what they would steer.
     captures.follow(&mut agent.datapath, &host::interfaces()?, true)?;
-    agent.make_way(&compiled)?;
+    report::failed(agent.make_way(&compiled));
     report::ready(&agent.datapath, &compiled);
 
     loop {

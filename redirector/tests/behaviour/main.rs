@@ -9,6 +9,7 @@ mod availability;
 mod cli;
 mod coexistence;
 mod envoy;
+mod firewall;
 mod interfaces;
 mod lifecycle;
 mod listeners;
