@@ -25,6 +25,7 @@ use nftables::family;
 use table::{Kind, Tables};
 use watch::Watch;
 
+pub use chains::dropping_inputs;
 pub use legacy::ipvs_services;
 pub use marks::mark_users;
 pub use table::{remove_table, table_installed};
@@ -183,15 +184,4 @@ fn nat() -> Result<(BTreeSet<u8>, Vec<String>)> {
         );
     }
     Ok((families, names))
-}
-
-/// Chains that drop what is for this host unless a rule accepts it: steered connections need one. Chains of
-/// iptables-legacy are not seen: only its own binary protocol tells their policy.
-///
-/// # Errors
-///
-/// The kernel's.
-pub fn dropping_inputs() -> Result<Vec<String>> {
-    let chains = BaseChain::list()?.into_iter().filter(BaseChain::drops_input);
-    Ok(chains.map(|chain| chain.to_string()).collect())
 }

@@ -45,7 +45,7 @@ fn nat_is_named_after_its_tool_and_our_own_is_not_nat() {
 }
 
 #[test]
-fn chains_that_drop_input_are_named() {
+fn chains_that_refuse_input_are_named() {
     in_world(|world| {
         let node = &world.node;
         let dropping = || node.run(dropping_inputs).expect("look for policies");
@@ -60,6 +60,33 @@ fn chains_that_drop_input_are_named() {
         node.output("nft chain inet fw in { policy drop ; }");
         assert_eq!(dropping().len(), 2, "{:?}", dropping());
         assert!(dropping().contains(&"nftables: inet fw in".to_owned()));
+        node.output("nft flush ruleset");
+
+        // A last rule that refuses everything is as good as a policy.
+        let nftables = ("nftables: inet fw in", "nft add rule inet fw in");
+        let iptables = ("iptables-nft: ip filter INPUT", "iptables-nft -A INPUT");
+        for ((name, add), refusal, refuses) in [
+            (nftables, "drop", true),
+            (nftables, "counter reject with icmpx type admin-prohibited", true),
+            (nftables, "tcp dport 22 drop", false),
+            (nftables, "accept", false),
+            (iptables, "-j REJECT", true),
+            (iptables, "-j DROP", true),
+            (iptables, "-p tcp -j REJECT", false),
+            (iptables, "-m mark --mark 1 -j DROP", false),
+        ] {
+            node.output("nft add table inet fw");
+            node.output("nft add chain inet fw in { type filter hook input priority 0 ; }");
+            node.output(&format!("{add} {refusal}"));
+            assert_eq!(dropping(), if refuses { vec![name] } else { Vec::new() }, "{add} {refusal}");
+            node.output("nft flush ruleset");
+        }
+        node.output("nft add table inet fw");
+        node.output("nft add chain inet fw in { type filter hook input priority 0 ; }");
+        node.output("nft add rule inet fw in drop");
+        node.output("nft insert rule inet fw in accept");
+        node.output("nft add rule inet fw in accept");
+        assert_eq!(dropping(), [""; 0], "the last rule decides");
     });
 }
 
@@ -77,6 +104,7 @@ fn rules_that_use_our_bit_of_the_mark_are_found_and_no_others() {
         (true, "nft add rule inet t c meta mark set ct mark"),
         (true, "nft add rule inet t c ct mark & 0x2000 == 0x0 accept"),
         (true, "nft add rule inet t c ct mark set meta mark"),
+        (true, "nft add rule inet t c meta mark set meta mark xor 0x2000"),
         (false, "nft add rule inet t c meta mark & 0x4000 == 0x4000 accept"),
         (false, "nft add rule inet t c meta mark set meta mark or 0x4000"),
         (false, "nft add rule inet t c meta mark set meta mark xor 0x8000"),

@@ -1,12 +1,61 @@
 //! The base chains of this host: where netfilter has a hook.
 
+use std::collections::HashMap;
+
 use anyhow::{Context as _, Result};
 
 use super::{
+    attributes::Reader,
     nfnetlink::Message,
-    nftables::{self, chain, family, hook, message},
+    nftables::{self, chain, family, hook, message, rule},
     table,
 };
+
+/// Chains that refuse what is for this host unless a rule accepts it, by their policy or by their last rule: steered
+/// connections need such a rule. Chains of iptables-legacy are not seen: only its own binary protocol tells of them.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn dropping_inputs() -> Result<Vec<String>> {
+    let mut chains = BaseChain::list()?;
+    chains.retain(|chain| chain.hook == hook::INPUT && chain.is_ip());
+    if chains.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut last_refuses = HashMap::new();
+    // Rules are listed chain by chain, each in its order.
+    let each = |message: Message| -> Option<()> {
+        let attributes = message.attributes();
+        let chain = name(message.family, attributes.text(rule::TABLE)?, attributes.text(rule::CHAIN)?);
+        last_refuses.insert(chain, refuses_all(attributes.nested(rule::EXPRESSIONS)));
+        None
+    };
+    nftables::list(message::GET_RULE, each).context("list nft rules")?;
+    let names = chains.iter().map(|chain| (chain.drops, chain.to_string()));
+    let refusing = names.filter(|(drops, name)| *drops || last_refuses.get(name) == Some(&true));
+    Ok(refusing.map(|(_, name)| name).collect())
+}
+
+/// Whether a rule refuses every packet that comes to it.
+fn refuses_all(expressions: Reader<'_>) -> bool {
+    let mut refuses = false;
+    for (_, element) in expressions {
+        let data = Reader(element).nested(rule::DATA);
+        match Reader(element).text(rule::NAME) {
+            Some("counter" | "log") => {}
+            Some("reject") => refuses = true,
+            Some("target") => refuses = data.text(rule::XT_NAME) == Some("REJECT"),
+            Some("immediate") => {
+                let verdict = data.nested(rule::IMMEDIATE_DATA).nested(rule::VERDICT).u32(rule::VERDICT_CODE);
+                refuses = verdict == Some(0);
+            }
+            // A condition, or something that may end the rule.
+            _ => return false,
+        }
+    }
+    refuses
+}
 
 /// A chain that hangs on a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +80,6 @@ impl BaseChain {
     /// Whether it translates what arrives.
     pub fn is_nat(&self) -> bool {
         self.kind == "nat" && self.hook == hook::PREROUTING && self.is_ip()
-    }
-
-    /// Whether it drops what is for this host unless a rule accepts it.
-    pub fn drops_input(&self) -> bool {
-        self.drops && self.hook == hook::INPUT && self.is_ip()
     }
 
     /// In the families of others the hooks have other numbers.

@@ -78,10 +78,11 @@ impl Rule {
     /// No further rule of the chain sees the packet.
     pub fn accept(self) -> Self {
         const VERDICT_REGISTER: u32 = 0;
-        const VERDICT: u16 = 2;
         const ACCEPT: u32 = 1;
-        let verdict = Attributes::new().with_nested(VERDICT, &Attributes::new().with_u32(1, ACCEPT));
-        self.with("immediate", &Attributes::new().with_u32(1, VERDICT_REGISTER).with_nested(2, &verdict))
+        let accept = Attributes::new().with_u32(rule::VERDICT_CODE, ACCEPT);
+        let verdict = Attributes::new().with_nested(rule::VERDICT, &accept);
+        let immediate = Attributes::new().with_u32(1, VERDICT_REGISTER);
+        self.with("immediate", &immediate.with_nested(rule::IMMEDIATE_DATA, &verdict))
     }
 
     /// The value of a rule's `EXPRESSIONS`.

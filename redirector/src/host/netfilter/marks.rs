@@ -120,7 +120,7 @@ fn compared(register: Option<u32>, registers: &HashMap<u32, Value>) -> u32 {
 
 /// The matches `mark` and `connmark` of iptables: value, mask (include/uapi/linux/netfilter/xt_mark.h).
 fn matched(data: Reader<'_>) -> u32 {
-    match (data.text(XT_NAME), numbers(data)) {
+    match (data.text(rule::XT_NAME), numbers(data)) {
         (Some("mark" | "connmark"), [_, mask, _]) => mask,
         _ => 0,
     }
@@ -128,7 +128,7 @@ fn matched(data: Reader<'_>) -> u32 {
 
 /// The targets `MARK`, value and mask, and `CONNMARK`, value and mask of the connection's mark, mask of the packet's.
 fn targeted(data: Reader<'_>) -> u32 {
-    match (data.text(XT_NAME), numbers(data)) {
+    match (data.text(rule::XT_NAME), numbers(data)) {
         (Some("MARK"), [value, mask, _]) => value | mask,
         (Some("CONNMARK"), [value, mask, of_packet]) => value | mask | of_packet,
         _ => 0,
@@ -164,5 +164,4 @@ const DATA_VALUE: u16 = 1;
 const IMMEDIATE_DREG: u16 = 1;
 const COMPARE_SREG: u16 = 1;
 const LOOKUP_SREG: u16 = 2;
-const XT_NAME: u16 = 1;
 const XT_INFO: u16 = 3;

@@ -58,6 +58,14 @@ pub mod rule {
     pub const NAME: u16 = 1;
     /// Within an element.
     pub const DATA: u16 = 2;
+    /// Within the data of `immediate`.
+    pub const IMMEDIATE_DATA: u16 = 2;
+    /// Within that.
+    pub const VERDICT: u16 = 2;
+    /// Within that: 0 is NF_DROP.
+    pub const VERDICT_CODE: u16 = 1;
+    /// Within the data of `match` and `target`, which are those of iptables.
+    pub const XT_NAME: u16 = 1;
 }
 
 /// Numbers of hooks of the families ip, ip6 and inet (include/uapi/linux/netfilter.h).

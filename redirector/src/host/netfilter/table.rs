@@ -183,7 +183,7 @@ fn chains(kind: Kind, mark: u32, family: u8) -> Vec<Chain> {
                 |name, hook, rules| Chain { name, kind: "filter", hook, priority: BEFORE_TRACKING, rules };
             let marked = Rule::new().marked(mark).untracked().accept();
             let local = Rule::new().tcp().to_local_address().of_transparent_socket().untracked();
-            let transparent = Rule::new().tcp().of_transparent_socket().untracked();
+            let transparent = Rule::new().tcp().of_transparent_socket().untracked().accept();
             let foreign = Rule::new().tcp().from_foreign_address().untracked();
             vec![
                 chain("notrack-arriving", hook::PREROUTING, vec![marked, local]),
