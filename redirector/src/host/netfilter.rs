@@ -7,9 +7,11 @@
 mod attributes;
 mod chains;
 mod conntrack;
+mod contents;
 mod expressions;
 mod legacy;
 mod marks;
+mod message;
 mod nfnetlink;
 mod nftables;
 mod table;
@@ -21,8 +23,9 @@ use anyhow::Result;
 use redirector_common::Flow;
 
 use chains::BaseChain;
+use contents::{Kind, NAME};
 use nftables::family;
-use table::{Kind, Tables};
+use table::Tables;
 use watch::Watch;
 
 pub use chains::dropping_inputs;
@@ -107,11 +110,11 @@ impl Netfilter {
         tables.set(&wanted)?;
         if self.mode == NetfilterMode::Auto && nat != self.nat {
             match &nat[..] {
-                [] => eprintln!("netfilter: no NAT here any more; the nft table {} is gone", table::NAME),
+                [] => eprintln!("netfilter: no NAT here any more; the nft table {} is gone", NAME),
                 nat => eprintln!(
                     "netfilter: NAT here ({}); steered connections keep their destination by the nft table {}",
                     nat.join(", "),
-                    table::NAME
+                    NAME
                 ),
             }
             self.nat = nat;
@@ -149,7 +152,7 @@ impl Netfilter {
             eprintln!(
                 "netfilter: the nft table {} {} was removed by others; put back",
                 family::word(family),
-                table::NAME
+                NAME
             );
         }
         Ok(())

@@ -18,4 +18,5 @@ mod netfilter;
 mod ranking;
 mod steering;
 mod sysctls;
+mod tracking;
 mod turnover;

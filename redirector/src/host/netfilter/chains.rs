@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result};
 
 use super::{
     attributes::Reader,
-    nfnetlink::Message,
-    nftables::{self, chain, family, hook, message, rule},
-    table,
+    contents::NAME,
+    message::Message,
+    nftables::{self, chain, family, hook, kind, rule},
 };
 
 /// Chains that refuse what is for this host unless a rule accepts it, by their policy or by their last rule: steered
@@ -31,7 +31,7 @@ pub fn dropping_inputs() -> Result<Vec<String>> {
         last_refuses.insert(chain, refuses_all(attributes.nested(rule::EXPRESSIONS)));
         None
     };
-    nftables::list(message::GET_RULE, each).context("list nft rules")?;
+    nftables::list(kind::GET_RULE, each).context("list nft rules")?;
     let names = chains.iter().map(|chain| (chain.drops, chain.to_string()));
     let refusing = names.filter(|(drops, name)| *drops || last_refuses.get(name) == Some(&true));
     Ok(refusing.map(|(_, name)| name).collect())
@@ -73,8 +73,8 @@ pub struct BaseChain {
 impl BaseChain {
     /// All that are not ours.
     pub fn list() -> Result<Vec<Self>> {
-        let chains = nftables::list(message::GET_CHAIN, Self::read).context("list nft chains")?;
-        Ok(chains.into_iter().filter(|chain| chain.table != table::NAME).collect())
+        let chains = nftables::list(kind::GET_CHAIN, Self::read).context("list nft chains")?;
+        Ok(chains.into_iter().filter(|chain| chain.table != NAME).collect())
     }
 
     /// Whether it translates what arrives.

@@ -14,7 +14,8 @@ use redirector_common::{Address, Family, Flow, Protocol};
 
 use super::{
     attributes::{Attributes, Reader},
-    nfnetlink::{CTNETLINK, Message, Nfnetlink},
+    message::{CTNETLINK, Message},
+    nfnetlink::Nfnetlink,
     nftables::family,
 };
 

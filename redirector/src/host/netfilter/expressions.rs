@@ -44,13 +44,13 @@ impl Rule {
     }
 
     /// For packets from an address that is not of this host.
-    pub fn from_foreign_address(self) -> Self {
+    pub fn of_foreign_source(self) -> Self {
         const OF_SOURCE: u32 = 1;
         self.address_type(OF_SOURCE, DIFFERENT)
     }
 
     /// For packets to an address of this host.
-    pub fn to_local_address(self) -> Self {
+    pub fn of_local_destination(self) -> Self {
         const OF_DESTINATION: u32 = 2;
         self.address_type(OF_DESTINATION, EQUAL)
     }

@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result};
 use super::{
     attributes::Reader,
     chains,
-    nfnetlink::Message,
-    nftables::{self, message, rule},
-    table,
+    contents::NAME,
+    message::Message,
+    nftables::{self, kind, rule},
 };
 
 /// The chains, other than ours, with a rule that uses bits of the mask, by native expressions or by those of
@@ -19,11 +19,11 @@ use super::{
 ///
 /// The kernel's.
 pub fn mark_users(mask: u32) -> Result<Vec<String>> {
-    let users = nftables::list(message::GET_RULE, |message: Message| {
+    let users = nftables::list(kind::GET_RULE, |message: Message| {
         let attributes = message.attributes();
         let (table, chain) = (attributes.text(rule::TABLE)?, attributes.text(rule::CHAIN)?);
         let uses = bits(attributes.nested(rule::EXPRESSIONS)) & mask != 0;
-        (uses && table != table::NAME).then(|| chains::name(message.family, table, chain))
+        (uses && table != NAME).then(|| chains::name(message.family, table, chain))
     });
     let users: BTreeSet<String> = users.context("list nft rules")?.into_iter().collect();
     Ok(users.into_iter().collect())

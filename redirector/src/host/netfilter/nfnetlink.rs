@@ -1,86 +1,18 @@
 //! Netfilter's netlink: one socket, lists, single requests, and batches that the kernel carries out whole or not at all.
 
-use std::{convert::Infallible, io};
+use std::io;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
-use super::attributes::{Attributes, Reader};
+use super::message::{Message, NFTABLES};
 use crate::host::netlink;
 
-/// Subsystems (include/uapi/linux/netfilter/nfnetlink.h), as they stand in a message's type.
-pub const CTNETLINK: u16 = 1 << 8;
-/// As above.
-pub const NFTABLES: u16 = 10 << 8;
 /// NFNL_MSG_BATCH_BEGIN and NFNL_MSG_BATCH_END.
 const BATCH: [u16; 2] = [0x10, 0x11];
-
-/// A message: what is asked of a subsystem, or what it answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// The subsystem and its number for the message.
-    pub kind: u16,
-    /// NFPROTO_IPV4, and so on.
-    pub family: u8,
-    /// For the limits of a batch their subsystem, else zero.
-    resource: u16,
-    attributes: Vec<u8>,
-}
-
-impl Message {
-    /// A message about things of one family, or of all (0).
-    pub fn new(kind: u16, family: u8, attributes: &Attributes) -> Self {
-        Self { kind, family, resource: 0, attributes: attributes.bytes().to_vec() }
-    }
-
-    /// Its attributes.
-    pub fn attributes(&self) -> Reader<'_> {
-        Reader(&self.attributes)
-    }
-}
-
-/// Length of `struct nfgenmsg`, in bytes: family, version 0, and the resource in wire order.
-const HEADER: usize = 4;
-
-impl NetlinkSerializable for Message {
-    fn message_type(&self) -> u16 {
-        self.kind
-    }
-
-    fn buffer_len(&self) -> usize {
-        HEADER + self.attributes.len()
-    }
-
-    fn serialize(&self, buffer: &mut [u8]) {
-        let [high, low] = self.resource.to_be_bytes();
-        buffer[..HEADER].copy_from_slice(&[self.family, 0, high, low]);
-        buffer[HEADER..].copy_from_slice(&self.attributes);
-    }
-}
-
-impl NetlinkDeserializable for Message {
-    type Error = Infallible;
-
-    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Infallible> {
-        let (family, attributes) = (payload.first().copied(), payload.get(HEADER..));
-        Ok(Self {
-            kind: header.message_type,
-            family: family.unwrap_or_default(),
-            resource: 0,
-            attributes: attributes.unwrap_or_default().to_vec(),
-        })
-    }
-}
-
-impl From<Message> for NetlinkPayload<Message> {
-    fn from(message: Message) -> Self {
-        Self::InnerMessage(message)
-    }
-}
 
 /// One change of a batch.
 pub struct Change {
@@ -183,10 +115,7 @@ impl Nfnetlink {
     ///
     /// All that the kernel has against it; the first of its codes is the cause.
     pub fn batch(&self, changes: Vec<Change>) -> Result<()> {
-        let limit = |kind| {
-            let resource = NFTABLES >> 8;
-            (Message { kind, family: 0, resource, attributes: Vec::new() }, NLM_F_REQUEST)
-        };
+        let limit = |kind| (Message::limit(kind, NFTABLES), NLM_F_REQUEST);
         let [begin, end] = BATCH.map(limit);
         let names: Vec<String> = changes.iter().map(|change| change.what.clone()).collect();
         let inner =

@@ -5,11 +5,12 @@ use std::io;
 
 use super::{
     attributes::Attributes,
-    nfnetlink::{Message, NFTABLES, Nfnetlink},
+    message::{Message, NFTABLES},
+    nfnetlink::Nfnetlink,
 };
 
 /// Types of messages.
-pub mod message {
+pub mod kind {
     use super::NFTABLES;
 
     pub const NEW_TABLE: u16 = NFTABLES;

@@ -1,4 +1,4 @@
-//! The nft tables of ours, one for each family: what is in them, and how they come and go.
+//! The nft tables of ours, one for each family: how they come and go.
 //!
 //! A family each, not one table `inet`: that would switch on connection tracking of IPv6 on a host whose NAT is all
 //! IPv4 (net/netfilter/nft_ct.c takes both for it), and the other way round.
@@ -15,25 +15,14 @@ use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use super::{
     NetfilterMode,
     attributes::{Attributes, Reader},
-    expressions::Rule,
-    nfnetlink::{Change, Message, Nfnetlink},
-    nftables::{self, chain, family, hook, message, rule, table},
+    contents::{Chain, Kind, NAME, chains},
+    message::Message,
+    nfnetlink::{Change, Nfnetlink},
+    nftables::{self, chain, family, kind, rule, table},
 };
-
-/// The name of our tables.
-pub const NAME: &str = "redirector";
 
 /// By what a table without an owner is known to be ours.
 const COMMENT: &str = "steered connections keep their destination";
-
-/// What our tables do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The first translation of a steered connection is to its own destination, and is the only one.
-    Identity,
-    /// Steered connections and their answers are not tracked.
-    Notrack,
-}
 
 /// The tables of an agent.
 pub struct Tables {
@@ -121,8 +110,7 @@ impl Tables {
             .with_text(table::NAME, NAME)
             .with_u32(table::FLAGS, flags)
             .with(table::USER_DATA, &comment);
-        let mut changes =
-            vec![change("add the nft table", message::NEW_TABLE, family, &attributes, NLM_F_EXCL)];
+        let mut changes = vec![change("add the nft table", kind::NEW_TABLE, family, &attributes, NLM_F_EXCL)];
         for Chain { name, kind, hook, priority, rules } in chains(self.kind, self.mark, family) {
             let at = Attributes::new()
                 .with_u32(chain::HOOK_NUMBER, hook)
@@ -132,64 +120,16 @@ impl Tables {
                 .with_text(chain::NAME, name)
                 .with_nested(chain::HOOK, &at)
                 .with_text(chain::TYPE, kind);
-            changes.push(change("add the nft chain", message::NEW_CHAIN, family, &attributes, NLM_F_EXCL));
+            changes.push(change("add the nft chain", kind::NEW_CHAIN, family, &attributes, NLM_F_EXCL));
             for rule in &rules {
                 let attributes = Attributes::new()
                     .with_text(rule::TABLE, NAME)
                     .with_text(rule::CHAIN, name)
                     .with_nested(rule::EXPRESSIONS, rule.expressions());
-                changes.push(change("add a rule to", message::NEW_RULE, family, &attributes, NLM_F_APPEND));
+                changes.push(change("add a rule to", kind::NEW_RULE, family, &attributes, NLM_F_APPEND));
             }
         }
         changes
-    }
-}
-
-/// A base chain of ours.
-struct Chain {
-    name: &'static str,
-    kind: &'static str,
-    hook: u32,
-    priority: i32,
-    rules: Vec<Rule>,
-}
-
-/// The chains of a table.
-///
-/// *Identity:* of all chains of type nat at a hook the first that translates a connection is the last
-/// (net/netfilter/nf_nat_core.c, nf_nat_inet_fn): ours is before those at the usual -100.
-///
-/// *Notrack:* before connection tracking, which is at -200. Both ways must agree. Were an answer tracked whose
-/// question was not, it would count as a new connection, and SO_ORIGINAL_DST would name the client. What arrives for
-/// an address of this host has the mark at its SYN alone, so there both ways ask for the transparent socket. Marked
-/// packets are not asked about: the look-up would run `sk_lookup`, which would give away what was handed over. Nor is
-/// what arrives for others: where it has no socket the look-up finds the proxy's listener, and what is translated and
-/// forwarded since before us would be untracked. A packet without a socket that answers for a foreign address, such
-/// as the last ACK of a connection in TIME_WAIT before Linux 6.13 (79636038d37e, "ipv4: tcp: give socket pointer to
-/// control skbs"), is known by that address.
-fn chains(kind: Kind, mark: u32, family: u8) -> Vec<Chain> {
-    const BEFORE_NAT: i32 = -110;
-    const BEFORE_TRACKING: i32 = -300;
-    match kind {
-        Kind::Identity => vec![Chain {
-            name: "identity",
-            kind: "nat",
-            hook: hook::PREROUTING,
-            priority: BEFORE_NAT,
-            rules: vec![Rule::new().marked(mark).keep_destination(family)],
-        }],
-        Kind::Notrack => {
-            let chain =
-                |name, hook, rules| Chain { name, kind: "filter", hook, priority: BEFORE_TRACKING, rules };
-            let marked = Rule::new().marked(mark).untracked().accept();
-            let local = Rule::new().tcp().to_local_address().of_transparent_socket().untracked();
-            let transparent = Rule::new().tcp().of_transparent_socket().untracked().accept();
-            let foreign = Rule::new().tcp().from_foreign_address().untracked();
-            vec![
-                chain("notrack-arriving", hook::PREROUTING, vec![marked, local]),
-                chain("notrack-leaving", hook::OUTPUT, vec![transparent, foreign]),
-            ]
-        }
     }
 }
 
@@ -202,7 +142,7 @@ pub fn table_installed() -> Result<Option<NetfilterMode>> {
     if !Found::list()?.iter().any(Found::is_ours) {
         return Ok(None);
     }
-    let names = nftables::list(message::GET_CHAIN, |message| {
+    let names = nftables::list(kind::GET_CHAIN, |message| {
         let attributes = message.attributes();
         (attributes.text(chain::TABLE)? == NAME).then(|| attributes.text(chain::NAME).map(str::to_owned))?
     });
@@ -236,7 +176,7 @@ struct Found {
 
 impl Found {
     fn list() -> Result<Vec<Self>> {
-        let tables = nftables::list(message::GET_TABLE, |message| {
+        let tables = nftables::list(kind::GET_TABLE, |message| {
             let attributes = message.attributes();
             (attributes.text(table::NAME)? == NAME).then(|| Self {
                 family: message.family,
@@ -271,13 +211,13 @@ fn is_whole(family: u8, kind: Kind) -> bool {
         nftables::list(kind, ours).map_or(0, |found| found.len())
     };
     let expected = chains(kind, 0, family);
-    count(message::GET_CHAIN, chain::TABLE) == expected.len()
-        && count(message::GET_RULE, rule::TABLE) == expected.iter().map(|chain| chain.rules.len()).sum()
+    count(kind::GET_CHAIN, chain::TABLE) == expected.len()
+        && count(kind::GET_RULE, rule::TABLE) == expected.iter().map(|chain| chain.rules.len()).sum()
 }
 
 fn delete(family: u8) -> Change {
     let attributes = Attributes::new().with_text(table::NAME, NAME);
-    change("delete the nft table", message::DELETE_TABLE, family, &attributes, 0)
+    change("delete the nft table", kind::DELETE_TABLE, family, &attributes, 0)
 }
 
 fn change(what: &str, kind: u16, family: u8, attributes: &Attributes, flags: u16) -> Change {

@@ -11,8 +11,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{
     legacy,
-    nfnetlink::Message,
-    nftables::{chain, message},
+    message::Message,
+    nftables::{chain, kind},
 };
 use crate::host::netlink;
 
@@ -70,8 +70,8 @@ impl Watch {
 fn concerns_base_chains(datagram: &[u8]) -> bool {
     netlink::messages::<Message>(datagram).any(|message| match message.map(|message| message.payload) {
         Ok(NetlinkPayload::InnerMessage(notice)) => match notice.kind {
-            message::NEW_CHAIN | message::DELETE_CHAIN => notice.attributes().get(chain::HOOK).is_some(),
-            message::DELETE_TABLE => true,
+            kind::NEW_CHAIN | kind::DELETE_CHAIN => notice.attributes().get(chain::HOOK).is_some(),
+            kind::DELETE_TABLE => true,
             _ => false,
         },
         _ => true,
