@@ -35,7 +35,7 @@ pub struct Chain {
 /// packets are not asked about: the look-up would run `sk_lookup`, which would give away what was handed over. Nor is
 /// what arrives for others: where it has no socket the look-up finds the proxy's listener, and what is translated and
 /// forwarded since before us would be untracked. A packet without a socket that answers for a foreign address, such
-/// as the last ACK of a connection in TIME_WAIT before Linux 6.13 (79636038d37e, "ipv4: tcp: give socket pointer to
+/// as the last ACK of a connection in TIME_WAIT in older kernels (6.13 changed it: "ipv4: tcp: give socket pointer to
 /// control skbs"), is known by that address.
 pub fn chains(kind: Kind, mark: u32, family: u8) -> Vec<Chain> {
     const BEFORE_NAT: i32 = -110;
