@@ -110,11 +110,10 @@ impl Netfilter {
         tables.set(&wanted)?;
         if self.mode == NetfilterMode::Auto && nat != self.nat {
             match &nat[..] {
-                [] => eprintln!("netfilter: no NAT here any more; the nft table {} is gone", NAME),
+                [] => eprintln!("netfilter: no NAT here any more; the nft table {NAME} is gone"),
                 nat => eprintln!(
-                    "netfilter: NAT here ({}); steered connections keep their destination by the nft table {}",
-                    nat.join(", "),
-                    NAME
+                    "netfilter: NAT here ({}); steered connections keep their destination by the nft table {NAME}",
+                    nat.join(", ")
                 ),
             }
             self.nat = nat;
@@ -141,21 +140,19 @@ impl Netfilter {
         Ok(())
     }
 
-    /// Puts back what others have removed, and says so on stderr.
+    /// Puts back what others have removed, says so on stderr, and [follows](Self::follow) what no notice told of, with
+    /// the same result.
     ///
     /// # Errors
     ///
-    /// The kernel's.
-    pub fn repair(&mut self) -> Result<()> {
-        let Some(tables) = &mut self.tables else { return Ok(()) };
-        for family in tables.repair()? {
-            eprintln!(
-                "netfilter: the nft table {} {} was removed by others; put back",
-                family::word(family),
-                NAME
-            );
+    /// As for [`Netfilter::install`].
+    pub fn repair(&mut self) -> Result<bool> {
+        if let Some(tables) = &mut self.tables {
+            for family in tables.repair()?.into_iter().map(family::word) {
+                eprintln!("netfilter: the nft table {family} {NAME} was removed by others; put back");
+            }
         }
-        Ok(())
+        self.follow()
     }
 }
 
