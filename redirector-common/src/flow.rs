@@ -1,5 +1,7 @@
 //! The addresses and ports by which a route is chosen.
 
+use core::net::IpAddr;
+
 /// The address family of a packet or of a route's atom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -95,6 +97,14 @@ impl Address {
             bytes.copy_from_slice(&word.to_ne_bytes());
         }
         octets
+    }
+
+    /// As the standard library has it.
+    pub fn ip(&self, family: Family) -> IpAddr {
+        match (family, self.octets()) {
+            (Family::V4, [a, b, c, d, ..]) => IpAddr::from([a, b, c, d]),
+            (Family::V6, octets) => IpAddr::from(octets),
+        }
     }
 
     /// Whether a packet with this address on the wire, as source or destination, is never redirected.

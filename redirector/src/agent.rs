@@ -18,15 +18,16 @@ use tokio::{
 use crate::{
     datapath::{Datapath, Marking, Repair},
     failure::{Exit, Failure},
-    host::{self, Lock, Movable, PolicyRouting, Watch, Watched},
-    routes::{self, Compiled, Origin, Route, Target},
-    settings::Settings,
+    host::{self, Lock, Movable, Netfilter, PolicyRouting, Watch, Watched},
+    routes::{self, Compiled, Index, Origin, Route, Target},
+    settings::{OnExit, Settings},
 };
 use capture::Captures;
 
 /// The parts in the order in which they go: what steers first, then what it relies on.
 struct Agent {
     datapath: Datapath,
+    netfilter: Netfilter,
     routing: PolicyRouting,
     movable: Movable,
     _lock: Lock,
@@ -58,6 +59,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     captures.follow(&mut agent.datapath, &host::interfaces()?, true)?;
     report::failed(agent.routing.tidy());
     report::order(agent.routing.come_first(settings.movable)?);
+    report::failed(agent.make_way(&compiled));
     report::ready(&agent.datapath, &compiled);
 
     let mut reconcile_at = Instant::now() + settings.reconcile;
@@ -69,9 +71,10 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
             // Changes come in groups: the kernel takes a rule after another, and a program with its qdisc.
             () = ours.changed() => reconcile_at = reconcile_at.min(Instant::now() + SETTLED),
             () = sleep_until(reconcile_at) => {
-                report::failed(agent.reconcile(&captures));
+                report::failed(agent.reconcile(&captures, &compiled));
                 reconcile_at = Instant::now() + settings.reconcile;
             }
+            () = agent.netfilter.changed() => report::failed(agent.follow_nat(&compiled)),
         }
     }
     agent.datapath.detach()?;
@@ -84,7 +87,7 @@ const SETTLED: Duration = Duration::from_millis(100);
 
 impl Agent {
     /// Repairs what others have changed, and says so.
-    fn reconcile(&mut self, captures: &Captures) -> anyhow::Result<()> {
+    fn reconcile(&mut self, captures: &Captures, compiled: &Compiled) -> anyhow::Result<()> {
         self.follow(captures)?;
         let rules = self.routing.repair()?;
         let rules = rules
@@ -93,7 +96,7 @@ impl Agent {
         report::repairs(&rules.collect::<Vec<_>>());
         report::order(self.routing.come_first(self.movable)?);
         report::repairs(&self.datapath.repair(&host::interfaces()?));
-        Ok(())
+        if self.netfilter.repair()? { self.make_way(compiled) } else { Ok(()) }
     }
 
     /// Follows interfaces and addresses.
@@ -102,6 +105,18 @@ impl Agent {
         let interfaces = host::interfaces()?;
         report::next_hops(&self.datapath.set_next_hops(&interfaces)?);
         captures.follow(&mut self.datapath, &interfaces, false)
+    }
+
+    /// Follows NAT that comes and goes.
+    fn follow_nat(&mut self, compiled: &Compiled) -> anyhow::Result<()> {
+        if self.netfilter.follow()? { self.make_way(compiled) } else { Ok(()) }
+    }
+
+    /// Has connections that NAT has translated make way for steered ones. What the host itself opened is never
+    /// steered.
+    fn make_way(&self, compiled: &Compiled) -> anyhow::Result<()> {
+        let (index, own) = (Index::new(compiled), host::addresses()?);
+        self.netfilter.make_way(|flow| index.is_steered(flow) && !own.contains(&flow.source.ip(flow.family)))
     }
 }
 
@@ -120,7 +135,9 @@ fn begin(lock: Lock, settings: &Settings, compiled: &Compiled) -> Result<Agent, 
         }
     }
     let routing = PolicyRouting::install(numbers)?;
-    Ok(Agent { datapath, routing, movable: settings.movable, _lock: lock })
+    let owned = settings.on_exit == OnExit::Detach;
+    let netfilter = Netfilter::install(settings.netfilter, numbers.mark, owned)?;
+    Ok(Agent { datapath, netfilter, routing, movable: settings.movable, _lock: lock })
 }
 
 /// Checks and compiles the routes, with those built in.
@@ -159,12 +176,10 @@ fn check_target(route: &Route, addresses: &[IpAddr]) -> Result<(), Failure> {
 
 /// Where a proxy's listeners are looked for.
 pub(crate) fn listener_addresses(proxy: &ProxyEntry) -> impl Iterator<Item = (Family, SocketAddr)> {
-    let [a, b, c, d, ..] = proxy.v4.octets();
-    let v4 = (Family::V4, IpAddr::from([a, b, c, d]));
-    let v6 = (Family::V6, IpAddr::from(proxy.v6.octets()));
     let port = proxy.port;
-    [v4, v6]
+    [Family::V4, Family::V6]
         .into_iter()
+        .map(|family| (family, proxy.address(family).ip(family)))
         .filter(|(_, address)| !address.is_unspecified())
         .map(move |(family, address)| (family, SocketAddr::new(address, port)))
 }

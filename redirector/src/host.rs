@@ -14,7 +14,7 @@ pub use addresses::addresses;
 pub use filters::{Direction, Filter, filters};
 pub use interfaces::{Interface, Link, interfaces};
 pub use lock::{Lock, Running, running};
-pub use netfilter::NetfilterMode;
+pub use netfilter::{Netfilter, NetfilterMode};
 pub use policy_routing::{
     Movable, Order, PolicyRouting, PolicyRoutingSettings, RoutingEntry, choose as choose_numbers,
     routing_entries, rules_before,

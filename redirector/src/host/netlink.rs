@@ -5,7 +5,8 @@
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkDeserializable, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -39,7 +40,7 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetl
     let mut answers = Vec::new();
     loop {
         let (datagram, _) = socket.recv_from_full()?;
-        for message in messages(&datagram) {
+        for message in messages::<RouteNetlinkMessage>(&datagram) {
             match message?.payload {
                 NetlinkPayload::Done(_) => return Ok(answers),
                 NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answers),
@@ -52,7 +53,9 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetl
 }
 
 /// The messages of a datagram, one behind the other at multiples of four bytes.
-pub fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<NetlinkMessage<RouteNetlinkMessage>>> {
+pub fn messages<T: NetlinkDeserializable>(
+    datagram: &[u8],
+) -> impl Iterator<Item = io::Result<NetlinkMessage<T>>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         if rest.is_empty() {

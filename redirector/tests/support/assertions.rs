@@ -23,6 +23,8 @@ impl World {
         assert_eq!(answer.name, name, "who answers at {to}");
         assert_eq!(answer.destination, to, "the original destination as {name} sees it");
         assert_eq!(answer.peer, answer.client, "the client as {name} sees it");
+        // A proxy such as Envoy asks for it, and connects to what it is given.
+        assert!(answer.original.is_none_or(|original| original == to), "SO_ORIGINAL_DST: {answer:?}");
     }
 
     /// Asserts that a connection of the client is answered by the server of this name, if not at once then soon.

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use super::{DEADLINE, Netns};
+use socket2::SockRef;
+
+use super::{DEADLINE, Netns, server::NOT_TRACKED};
 
 /// What a client learned from a connection.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ pub struct Answer {
     pub destination: SocketAddr,
     /// The client, as the server sees it.
     pub peer: SocketAddr,
+    /// What SO_ORIGINAL_DST gives the server; nothing where the connection is not tracked.
+    pub original: Option<SocketAddr>,
     /// The client, as it sees itself.
     pub client: SocketAddr,
 }
@@ -48,7 +52,8 @@ impl Connection {
         Self::greet(connect(netns, to, DEADLINE)?)
     }
 
-    fn greet(stream: TcpStream) -> io::Result<Self> {
+    /// Asks who is there, on a stream that is connected.
+    pub fn greet(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(DEADLINE))?;
         let client = stream.local_addr()?;
         let mut stream = BufReader::new(stream);
@@ -57,6 +62,12 @@ impl Connection {
         let answer = Answer::read(&line, client)
             .ok_or_else(|| io::Error::other(format!("the connection ended in {line:?}")))?;
         Ok(Self { stream, answer })
+    }
+
+    /// Ends it at once, by a reset.
+    pub fn abort(self) {
+        let socket = SockRef::from(self.stream.get_ref());
+        socket.set_linger(Some(Duration::ZERO)).expect("have it closed by a reset");
     }
 
     /// Sends bytes and asserts that they come back.
@@ -89,11 +100,14 @@ impl Connection {
 impl Answer {
     /// Reads a server's greeting.
     pub fn read(line: &str, client: SocketAddr) -> Option<Self> {
-        let [name, destination, peer] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+        let [name, destination, peer, original] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+            return None;
+        };
         Some(Self {
             name: name.to_owned(),
             destination: destination.parse().ok()?,
             peer: peer.parse().ok()?,
+            original: if original == NOT_TRACKED { None } else { Some(original.parse().ok()?) },
             client,
         })
     }

@@ -14,6 +14,7 @@ pub mod files;
 pub mod frames;
 pub mod left;
 pub mod napi;
+pub mod nat;
 pub mod netns;
 pub mod server;
 pub mod snapshot;

@@ -187,9 +187,27 @@ impl Serving {
         }
     }
 
-    /// The name, getsockname() and getpeername().
+    /// The name, getsockname(), getpeername() and SO_ORIGINAL_DST.
     fn greeting(&self, stream: &TcpStream) -> io::Result<String> {
-        Ok(format!("{} {} {}\n", self.name, canonical(stream.local_addr()?), canonical(stream.peer_addr()?)))
+        let [local, peer] = [stream.local_addr()?, stream.peer_addr()?].map(canonical);
+        let original = original_destination(stream, local.is_ipv4())?;
+        let original = original.map_or(NOT_TRACKED.to_owned(), |original| original.to_string());
+        Ok(format!("{} {local} {peer} {original}\n", self.name))
+    }
+}
+
+/// What stands in a greeting where the kernel does not track the connection.
+pub const NOT_TRACKED: &str = "untracked";
+
+/// What connection tracking holds for the original destination, if it knows of the connection.
+fn original_destination(stream: &TcpStream, v4: bool) -> io::Result<Option<SocketAddr>> {
+    let socket = SockRef::from(stream);
+    let original = if v4 { socket.original_dst_v4() } else { socket.original_dst_v6() };
+    match original {
+        Ok(address) => Ok(address.as_socket()),
+        // The second: nothing in this kernel has asked for connection tracking yet.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOPROTOOPT)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

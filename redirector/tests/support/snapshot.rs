@@ -10,7 +10,7 @@ use std::{
 
 use redirector::datapath::Found;
 
-use super::{DEADLINE, Netns};
+use super::{DEADLINE, Netns, nat::tracks};
 
 /// Lines, each with the command or file that it is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,7 @@ impl Snapshot {
             sysctls(&mut lines, Path::new("/proc/sys/net"));
             add(&mut lines, "/proc/net/unix", &abstract_sockets());
         });
+        lines.insert(format!("connections are tracked: {:?}", tracks(netns)));
         Self(lines)
     }
 
@@ -118,6 +119,8 @@ fn sysctls(lines: &mut BTreeSet<String>, directory: &Path) {
         let kind = fs::metadata(&path).expect("stat a sysctl");
         if kind.is_dir() {
             sysctls(lines, &path);
+        } else if path.ends_with("nf_conntrack_count") {
+            // What is tracked now is traffic's, not an agent's.
         } else if kind.mode() & 0o400 != 0 {
             // Some cannot be read, `stable_secret` before it is set: that too can change.
             let value = fs::read_to_string(&path).unwrap_or_else(|error| error.to_string());

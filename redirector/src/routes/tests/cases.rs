@@ -2,7 +2,7 @@
 
 use redirector_common::entries::{OnUnavailable, RouteKind};
 
-use super::{Origin, RouteSets, compiled, files, maps::Maps, route, tcp, winner};
+use super::{Index, Origin, RouteSets, compiled, files, flow, route, tcp, winner};
 use crate::routes::{PROTECT, Protected, Route, built_in};
 
 /// Asserts which of the routes wins for packets, each as source, destination, port and the route's name.
@@ -186,7 +186,7 @@ fn built_in_routes_pass_what_is_protected_and_every_proxys_port() {
 #[test]
 fn port_without_condition_on_addresses_needs_no_prefix() {
     let compiled = compiled(&files(&["all:1-65535=proxy:15001", "ssh:22=pass", "web:10.0.0.0/8:80=drop"]));
-    let direct = |port| Maps::new(&compiled).word(tcp("192.0.2.1", "10.0.0.1", port)).as_direct();
+    let direct = |port| Index::new(&compiled).word(&flow(tcp("192.0.2.1", "10.0.0.1", port))).as_direct();
     assert_eq!((direct(443), direct(22), direct(80)), (Some(0), Some(1), None));
     // Port 80 over IPv4 alone: its destination, and the class for all others.
     assert_eq!(compiled.prefixes.len(), 2);

@@ -1,7 +1,6 @@
 //! Claims about routes. The oracle knows no spaces, nodes or tables: it ranks all atoms.
 
 mod cases;
-mod maps;
 mod oracle;
 mod random;
 mod refusals;
@@ -9,9 +8,8 @@ mod text;
 
 use std::net::IpAddr;
 
-use super::{Compiled, Limits, Origin, Route, RouteSets, compile};
-use maps::Maps;
-use redirector_common::Protocol;
+use super::{Compiled, Index, Limits, Origin, Route, RouteSets, compile};
+use redirector_common::{Address, Family, Flow, Protocol};
 
 /// A new connection.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +48,21 @@ fn refused(sets: &RouteSets, limits: &Limits) -> Vec<String> {
 
 /// The name of the route that the entries give for a packet.
 fn winner(compiled: &Compiled, packet: Packet) -> Option<&str> {
-    let slot = Maps::new(compiled).route(packet)?;
+    let slot = Index::new(compiled).route(&flow(packet))?;
     Some(&compiled.routes[slot as usize].name)
+}
+
+fn flow(packet: Packet) -> Flow {
+    let (family, source) = wire_order(packet.source);
+    let (of_destination, destination) = wire_order(packet.destination);
+    assert_eq!(family, of_destination);
+    let (protocol, destination_port) = (packet.protocol, packet.port);
+    Flow { family, protocol, source, destination, source_port: 40_000, destination_port }
+}
+
+fn wire_order(address: IpAddr) -> (Family, Address) {
+    match address {
+        IpAddr::V4(v4) => (Family::V4, Address::v4(v4.octets())),
+        IpAddr::V6(v6) => (Family::V6, Address::v6(v6.octets())),
+    }
 }

@@ -13,7 +13,7 @@ use redirector_common::{
     entries::{OnUnavailable, Space},
 };
 
-use super::{Compiled, Limits, Origin, Packet, Route, RouteSets, compile, maps::Maps, oracle::Oracle};
+use super::{Compiled, Index, Limits, Origin, Packet, Route, RouteSets, compile, flow, oracle::Oracle};
 use crate::routes::{NextHop, PortRange, ProxyAddress, Refusal, Target};
 
 const V4: [&str; 8] = [
@@ -141,10 +141,10 @@ proptest! {
     fn entries_give_what_brute_force_gives(sets in sets(), protocol in protocol()) {
         let sets = without_ties(sets);
         let compiled = compile(&sets, &Limits::default()).expect("no ties");
-        let (maps, oracle) = (Maps::new(&compiled), Oracle::new(&sets));
+        let (index, oracle) = (Index::new(&compiled), Oracle::new(&sets));
         let names = |slot: Option<u32>| slot.map(|slot| &compiled.routes[slot as usize].name);
         for packet in packets(protocol) {
-            let (given, wanted) = (maps.route(packet), oracle.route(packet));
+            let (given, wanted) = (index.route(&flow(packet)), oracle.route(packet));
             prop_assert_eq!(names(given), names(wanted), "{:?}", packet);
         }
     }
@@ -167,7 +167,7 @@ proptest! {
     fn a_port_is_marked_exactly_where_a_route_of_the_kind_names_it(sets in sets(), protocol in protocol()) {
         let sets = without_ties(sets);
         let compiled = compile(&sets, &Limits::default()).expect("no ties");
-        let maps = Maps::new(&compiled);
+        let index = Index::new(&compiled);
         for packet in packets(protocol) {
             let v4 = packet.destination.is_ipv4();
             let named = |route: &Route| {
@@ -185,7 +185,7 @@ proptest! {
                 let Target::Interface(hop) = &route.target else { return false };
                 named(route) && (v4 || hop.via.is_none_or(|via| via.is_ipv6()))
             });
-            let word = maps.word(packet);
+            let word = index.word(&flow(packet));
             prop_assert_eq!((word.is_steered(), word.is_forwarded()), (steered, forwarded), "{:?}", packet);
         }
     }
