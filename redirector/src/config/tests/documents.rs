@@ -17,7 +17,7 @@ fn the_example_is_read_and_names_every_key() {
             assert!(words().any(has), "the example has no {}", table.full(key));
         }
     }
-    assert_eq!(settings.routes[&Origin::Files].len(), 4);
+    assert_eq!(settings.routes[&Origin::Files].len(), 5);
     // What it says of the settings is what they are without it.
     let default = Settings::default();
     assert_eq!(
