@@ -46,7 +46,8 @@ pub fn place(
     opens: bool,
     local: bool,
 ) -> Result<Place, Reason> {
-    if !word.is_steered() && !(word.is_forwarded() && local) {
+    let asks = word.is_steered() || word.is_forwarded() && local;
+    if !asks {
         return Ok(Place { local, attached: true });
     }
     let (socket, attached) = handoff::probe(|| Socket::find(ctx, flow));

@@ -7,7 +7,7 @@ mod support;
 
 mod availability;
 mod check;
-mod check_netfilter;
+mod commands;
 mod cleanup;
 mod cli;
 mod coexistence;
