@@ -65,6 +65,12 @@ impl PortWord {
         self.0 & Self::STEERED != 0
     }
 
+    /// Whether any route names the port.
+    #[inline(always)]
+    pub const fn has_route(self) -> bool {
+        self.0 & (Self::DIRECT | Self::SINGLE | Self::CLASS) != 0
+    }
+
     /// The route's slot, where no address decides.
     #[inline(always)]
     pub const fn as_direct(self) -> Option<u32> {

@@ -48,6 +48,36 @@ impl Index {
     }
 }
 
+/// The single writes of a change.
+#[cfg(test)]
+impl Index {
+    pub(super) fn set_word(&mut self, index: u32, word: PortWord) {
+        self.ports.insert(index, word);
+    }
+
+    pub(super) fn set_prefix(&mut self, prefix: &Prefix) {
+        self.prefixes.insert(prefix);
+    }
+
+    pub(super) fn remove_prefix(&mut self, prefix: &Prefix) -> bool {
+        self.prefixes.remove(prefix)
+    }
+
+    pub(super) fn set_source(&mut self, prefix: &Prefix) {
+        self.sources.insert(prefix);
+    }
+
+    pub(super) fn remove_source(&mut self, prefix: &Prefix) -> bool {
+        self.sources.remove(prefix)
+    }
+
+    /// How many entries there are: words, prefixes, sources.
+    pub(super) fn len(&self) -> [usize; 3] {
+        let words = self.ports.values().filter(|word| **word != PortWord::NONE).count();
+        [words, self.prefixes.entries.len(), self.sources.entries.len()]
+    }
+}
+
 impl Tables for Index {
     fn port(&self, family: Family, protocol: Protocol, port: u16) -> PortWord {
         self.ports.get(&port_index(family, protocol, port)).copied().unwrap_or(PortWord::NONE)
@@ -71,13 +101,22 @@ struct Trie {
 
 impl Trie {
     fn new(prefixes: &[Prefix]) -> Self {
-        let mut lengths: HashMap<u32, BTreeSet<u32>> = HashMap::new();
-        let entries = prefixes.iter().map(|prefix| {
-            let (scope, length) = (prefix.key.scope, prefix.bits - PrefixKey::SCOPE_BITS);
-            lengths.entry(scope).or_default().insert(length);
-            ((scope, length, first_bits(&prefix.key.address, length)), prefix.entry)
-        });
-        Self { entries: entries.collect(), lengths }
+        let mut trie = Self { entries: HashMap::with_capacity(prefixes.len()), lengths: HashMap::new() };
+        prefixes.iter().for_each(|prefix| trie.insert(prefix));
+        trie
+    }
+
+    fn insert(&mut self, prefix: &Prefix) {
+        let (scope, length) = (prefix.key.scope, prefix.bits - PrefixKey::SCOPE_BITS);
+        self.lengths.entry(scope).or_default().insert(length);
+        self.entries.insert((scope, length, first_bits(&prefix.key.address, length)), prefix.entry);
+    }
+
+    #[cfg(test)]
+    fn remove(&mut self, prefix: &Prefix) -> bool {
+        let length = prefix.bits - PrefixKey::SCOPE_BITS;
+        // That there was such a length costs a look-up more, no more.
+        self.entries.remove(&(prefix.key.scope, length, first_bits(&prefix.key.address, length))).is_some()
     }
 
     fn longest(&self, scope: u32, address: &Address) -> Option<PrefixEntry> {

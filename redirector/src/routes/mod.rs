@@ -18,6 +18,7 @@ mod compile;
 mod display;
 mod error;
 mod index;
+pub mod live;
 mod nodes;
 mod origin;
 mod parse;

@@ -123,7 +123,7 @@ impl Atom {
 
 /// Adds what a shorter node says of sources to what a node says itself, less every source prefix that one of
 /// the node's own contains: being the longer one it would be found, but the longer destination goes first.
-fn inherit(own: &mut Sources, shorter: &Sources) {
+pub(super) fn inherit(own: &mut Sources, shorter: &Sources) {
     // The own prefixes that no other contains do not overlap: of them only the last one that is not behind a
     // prefix can contain it.
     let mut outer: Vec<IpNet> = Vec::new();

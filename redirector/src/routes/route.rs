@@ -161,6 +161,11 @@ impl PortRange {
         Ok(Self { first, last })
     }
 
+    /// The range between two ports, both included, which are in order.
+    pub(super) const fn between(first: u16, last: u16) -> Self {
+        Self { first, last }
+    }
+
     /// The first port.
     pub const fn first(self) -> u16 {
         self.first

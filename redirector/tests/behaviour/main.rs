@@ -7,10 +7,10 @@ mod support;
 
 mod availability;
 mod check;
-mod commands;
 mod cleanup;
 mod cli;
 mod coexistence;
+mod commands;
 mod config;
 mod envoy;
 mod firewall;

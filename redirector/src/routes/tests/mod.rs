@@ -1,6 +1,7 @@
 //! Claims about routes. The oracle knows no spaces, nodes or tables: it ranks all atoms.
 
 mod cases;
+mod live;
 mod oracle;
 mod random;
 mod refusals;

@@ -29,7 +29,7 @@ const V4: [&str; 8] = [
 const V6: [&str; 6] =
     ["::/0", "fd00::/8", "fd00:96::/32", "fd00:96::4:0/112", "fd00:96::4:4/128", "2001:db8::/32"];
 const PORTS: [u16; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
-const ORIGINS: [Origin; 3] = [Origin::CommandLine, Origin::Kubernetes, Origin::BuiltIn];
+pub(super) const ORIGINS: [Origin; 3] = [Origin::CommandLine, Origin::Kubernetes, Origin::BuiltIn];
 
 fn prefixes() -> impl Strategy<Value = Vec<IpNet>> {
     let of = |texts: &'static [&'static str]| vec(select(texts), 0..3);
@@ -52,7 +52,7 @@ fn range() -> impl Strategy<Value = PortRange> {
     .prop_map(|(first, last)| PortRange::new(first, last).expect("a range"))
 }
 
-fn target() -> impl Strategy<Value = Target> {
+pub(super) fn target() -> impl Strategy<Value = Target> {
     let proxy =
         |address: &str, port| Target::Proxy(ProxyAddress::at(address.parse().expect("an address"), port));
     prop_oneof![
@@ -77,7 +77,7 @@ fn next_hop(via: Option<&str>) -> Target {
 }
 
 /// A sound route, named or not.
-fn any_route() -> impl Strategy<Value = Route> {
+pub(super) fn any_route() -> impl Strategy<Value = Route> {
     let on_unavailable = prop_oneof![
         3 => Just(OnUnavailable::Pass),
         1 => Just(OnUnavailable::Drop),
@@ -114,7 +114,7 @@ fn without_ties(mut sets: RouteSets) -> RouteSets {
 }
 
 /// Packets of each combination of port, destination and source that routes can tell apart.
-fn packets(protocol: Protocol) -> impl Iterator<Item = Packet> {
+pub(super) fn packets(protocol: Protocol) -> impl Iterator<Item = Packet> {
     // The first address of a prefix is in none of those that it contains.
     let addresses = |texts: &[&str]| -> Vec<IpAddr> {
         let prefixes = texts.iter().map(|text| text.parse::<IpNet>().expect("a prefix"));
@@ -132,7 +132,7 @@ fn packets(protocol: Protocol) -> impl Iterator<Item = Packet> {
     })
 }
 
-fn protocol() -> impl Strategy<Value = Protocol> {
+pub(super) fn protocol() -> impl Strategy<Value = Protocol> {
     prop_oneof![4 => Just(Protocol::Tcp), 1 => Just(Protocol::Udp)]
 }
 
