@@ -1,6 +1,7 @@
 //! The agent: brings the datapath up, follows the host, and leaves nothing behind.
 
 mod capture;
+pub mod command;
 pub(crate) mod report;
 
 use std::{

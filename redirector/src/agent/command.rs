@@ -1,0 +1,160 @@
+//! What others ask of the running agent, which alone owns the datapath: they send commands and await answers.
+
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::routes::{Origin, Refusal, Route};
+
+/// A way to the agent. It may be cloned, and used from any task.
+#[derive(Clone, Debug)]
+pub struct Handle(mpsc::Sender<Command>);
+
+/// What is asked.
+#[derive(Debug)]
+pub(super) enum Command {
+    Routes(oneshot::Sender<Vec<RouteView>>),
+    Interfaces(oneshot::Sender<Vec<InterfaceView>>),
+    Change { request: Request, dry_run: bool, since: Instant, reply: oneshot::Sender<Result<Changed, Refused>> },
+    Reload(oneshot::Sender<Result<Changed, String>>),
+}
+
+/// A change of the routes that the API gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Adds routes, none of whose names is there.
+    Add(Vec<Route>),
+    /// Takes routes away, all of which are there.
+    Remove(Vec<String>),
+    /// Creates or replaces routes.
+    Apply(Vec<Route>),
+    /// Leaves these routes and no others.
+    Replace(Vec<Route>),
+}
+
+/// What a change did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Names of routes that came.
+    pub added: Vec<String>,
+    /// Names of routes that are others now.
+    pub replaced: Vec<String>,
+    /// Names of routes that went.
+    pub removed: Vec<String>,
+}
+
+/// Why a change was refused, as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is a route of this name already.
+    Exists(Vec<String>),
+    /// There is no route of this name among those that the API gave.
+    Unknown(Vec<String>),
+    /// The routes are wrong, do not go together, or there is no room for them.
+    Routes(Vec<Refusal>),
+    /// This host cannot do what a route asks for.
+    Host(String),
+    /// The kernel refused to have it written; everything is as it was.
+    Kernel(String),
+}
+
+/// A route as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteView {
+    /// Who gave it.
+    pub origin: Origin,
+    /// The route.
+    pub route: Route,
+    /// Whether its target takes connections now: `None` for one that always does. What is wrong is said.
+    pub available: Option<Result<(), String>>,
+    /// New connections that got its target.
+    pub connections: u64,
+    /// New connections that got its `else`.
+    pub unavailable: u64,
+    /// Connections that were steered and that nobody took.
+    pub lost: u64,
+    /// Where other routes win, and which.
+    pub overridden: Vec<Override>,
+}
+
+/// Where another route wins.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Override {
+    /// What both match, as the text of a match.
+    pub both: String,
+    /// The other's origin.
+    pub origin: Origin,
+    /// The other's name.
+    pub name: String,
+}
+
+/// A captured interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceView {
+    /// Its number.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// The hook, as `tcx` or `clsact`.
+    pub hook: String,
+    /// The program there.
+    pub program: String,
+    /// The kind of link: `ethernet`, `bridge-port` or `layer3`.
+    pub link: &'static str,
+}
+
+/// The agent has ended, or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended;
+
+impl Handle {
+    /// A handle, and where its commands arrive.
+    pub(super) fn new() -> (Self, mpsc::Receiver<Command>) {
+        let (sender, receiver) = mpsc::channel(16);
+        (Self(sender), receiver)
+    }
+
+    /// Every route, of all origins.
+    ///
+    /// # Errors
+    ///
+    /// The agent has ended.
+    pub async fn routes(&self) -> Result<Vec<RouteView>, Ended> {
+        self.ask(Command::Routes).await
+    }
+
+    /// Every interface that is captured.
+    ///
+    /// # Errors
+    ///
+    /// The agent has ended.
+    pub async fn interfaces(&self) -> Result<Vec<InterfaceView>, Ended> {
+        self.ask(Command::Interfaces).await
+    }
+
+    /// Changes the routes that the API gives, or says what that would do. It is done when the answer is there: the next
+    /// connection gets what the routes say then.
+    ///
+    /// # Errors
+    ///
+    /// The agent has ended. The inner error is that the change was refused.
+    pub async fn change(&self, request: Request, dry_run: bool) -> Result<Result<Changed, Refused>, Ended> {
+        let since = Instant::now();
+        self.ask(|reply| Command::Change { request, dry_run, since, reply }).await
+    }
+
+    /// Reads the configuration files again and applies them, or refuses them whole.
+    ///
+    /// # Errors
+    ///
+    /// The agent has ended. The inner error is what is wrong with the files.
+    pub async fn reload(&self) -> Result<Result<Changed, String>, Ended> {
+        self.ask(Command::Reload).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Ended> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(command(reply)).await.map_err(|_| Ended)?;
+        answer.await.map_err(|_| Ended)
+    }
+}
