@@ -61,9 +61,9 @@ pub static LISTENERS: SockMap<{ PROXIES_ROOM * LISTENERS_PER_PROXY as usize }> =
 pub static LOCALS: Array<Address, { (LOCALS_PER_FAMILY * Family::COUNT) as usize }> = Array::new();
 
 /// Captured interfaces by ifindex, for the look-up of what was not handed over, and for frames that a bridge would carry
-/// on. Written by the agent; a missing entry is an interface that is none of ours.
+/// on. Written by the agent; a missing entry is an interface that is none of ours. Takes room for those that there are.
 #[btf_map]
-pub static CAPTURED: HashMap<u32, CapturedEntry, 4096> = HashMap::new();
+pub static CAPTURED: HashMap<u32, CapturedEntry, 16384, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
 /// From `tc_ingress` to `sk_lookup` on the same CPU.
 #[btf_map]

@@ -2,6 +2,7 @@
 
 mod capture;
 pub mod command;
+mod following;
 pub(crate) mod report;
 
 use std::{
@@ -19,11 +20,13 @@ use tokio::{
 use crate::{
     datapath::{Datapath, Marking, Repair},
     failure::{Exit, Failure},
-    host::{self, Lock, Movable, Netfilter, PolicyRouting, Watch, Watched},
+    host::{self, Lock, Movable, Netfilter, PolicyRouting, Watch},
     routes::{self, Compiled, Index, Origin, Route, Target},
     settings::{OnExit, Settings},
+    sys,
 };
 use capture::Captures;
+use following::Following;
 
 /// The parts in the order in which they go: what steers first, then what it relies on.
 struct Agent {
@@ -47,17 +50,20 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     let lock = Lock::take().map_err(|error| {
         Failure::new(Exit::No, error).hint("end it first: two agents would steer the same packets")
     })?;
+    if let Err(error) = sys::raise_descriptor_limit() {
+        eprintln!("warning: raise the limit of open descriptors: {error}");
+    }
     // Watched before the host is read, so that no change is missed in between.
-    let mut interfaces = Watch::new(Watched::Interfaces)?;
-    let mut ours = Watch::new(Watched::Ours)?;
+    let mut following = Following::new(captures)?;
+    let mut rules = Watch::new()?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
 
-    let mut agent = begin(lock, &settings, &compiled)?;
+    let mut agent = begin(lock, &settings, &compiled, &mut following)?;
     agent.datapath.attach_sk_lookup()?;
     // From here on traffic is steered. A crash before this leaves rules on a mark that no packet has; after it,
     // TCX programs and sk_lookup are gone with the process, and clsact filters stay and pass what they would steer.
-    captures.follow(&mut agent.datapath, &host::interfaces()?, true)?;
+    following.begin(&mut agent.datapath)?;
     report::failed(agent.routing.tidy());
     report::order(agent.routing.come_first(settings.movable)?);
     report::failed(agent.make_way(&compiled));
@@ -68,11 +74,11 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            () = interfaces.changed() => report::failed(agent.follow(&captures)),
-            // Changes come in groups: the kernel takes a rule after another, and a program with its qdisc.
-            () = ours.changed() => reconcile_at = reconcile_at.min(Instant::now() + SETTLED),
+            () = following.changed() => report::failed(following.follow(&mut agent.datapath)),
+            // Changes come in groups: the kernel takes a rule after another.
+            () = rules.changed() => reconcile_at = reconcile_at.min(Instant::now() + SETTLED),
             () = sleep_until(reconcile_at) => {
-                report::failed(agent.reconcile(&captures, &compiled));
+                report::failed(agent.reconcile(&mut following, &compiled));
                 reconcile_at = Instant::now() + settings.reconcile;
             }
             () = agent.netfilter.changed() => report::failed(agent.follow_nat(&compiled)),
@@ -88,24 +94,17 @@ const SETTLED: Duration = Duration::from_millis(100);
 
 impl Agent {
     /// Repairs what others have changed, and says so.
-    fn reconcile(&mut self, captures: &Captures, compiled: &Compiled) -> anyhow::Result<()> {
-        self.follow(captures)?;
+    fn reconcile(&mut self, following: &mut Following, compiled: &Compiled) -> anyhow::Result<()> {
+        following.look_at_all()?;
+        following.follow(&mut self.datapath)?;
         let rules = self.routing.repair()?;
         let rules = rules
             .into_iter()
             .map(|rule| Repair::Done(format!("{rule}: added again, for somebody had removed it")));
         report::repairs(&rules.collect::<Vec<_>>());
         report::order(self.routing.come_first(self.movable)?);
-        report::repairs(&self.datapath.repair(&host::interfaces()?));
+        report::repairs(&self.datapath.repair(following.interfaces()));
         if self.netfilter.repair()? { self.make_way(compiled) } else { Ok(()) }
-    }
-
-    /// Follows interfaces and addresses.
-    fn follow(&mut self, captures: &Captures) -> anyhow::Result<()> {
-        self.datapath.set_locals(&host::addresses()?)?;
-        let interfaces = host::interfaces()?;
-        report::next_hops(&self.datapath.set_next_hops(&interfaces)?);
-        captures.follow(&mut self.datapath, &interfaces, false)
     }
 
     /// Follows NAT that comes and goes.
@@ -122,13 +121,17 @@ impl Agent {
 }
 
 /// Everything but what steers: programs, maps, listeners, rules.
-fn begin(lock: Lock, settings: &Settings, compiled: &Compiled) -> Result<Agent, Failure> {
+fn begin(
+    lock: Lock,
+    settings: &Settings,
+    compiled: &Compiled,
+    following: &mut Following,
+) -> Result<Agent, Failure> {
     let (numbers, moved) = host::choose_numbers(settings.routing, settings.movable)?;
     report::moved(&moved);
     let mut datapath = Datapath::load(&settings.limits, Marking::new(numbers.mark))?;
     datapath.publish(compiled)?;
-    datapath.set_locals(&host::addresses()?)?;
-    report::next_hops(&datapath.set_next_hops(&host::interfaces()?)?);
+    following.describe(&mut datapath)?;
     for (slot, proxy) in (0..).zip(&compiled.proxies) {
         for (family, address) in listener_addresses(proxy) {
             let listening = datapath.learn(slot, Protocol::Tcp, family)?;

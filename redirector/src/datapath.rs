@@ -2,10 +2,12 @@
 
 mod attach;
 mod counters;
+mod defunct;
 mod found;
 mod hook;
 mod listeners;
 mod load;
+mod locals;
 mod publish;
 mod repair;
 mod route_names;
@@ -13,7 +15,7 @@ mod transparent;
 
 pub use counters::{Counters, RouteTotals};
 pub use found::{BPFFS, Chain, Fill, Found, FoundMaps, Member, OurProgram, Pin, RouteStats};
-pub use hook::{AttachMode, Hook};
+pub use hook::{AttachMode, Hook, is_gone};
 pub use listeners::Listening;
 pub use load::{Datapath, Marking, VerifierRefusal};
 pub use repair::Repair;

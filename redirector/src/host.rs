@@ -2,21 +2,25 @@
 
 mod addresses;
 mod filters;
+mod image;
 mod interfaces;
 mod lock;
 pub mod netfilter;
 pub(crate) mod netlink;
+mod notices;
 mod policy_routing;
 pub(crate) mod qdisc;
 mod watch;
 
 pub use addresses::addresses;
 pub use filters::{Direction, Filter, filters};
+pub use image::{Change, Image};
 pub use interfaces::{Interface, Link, interfaces};
 pub use lock::{Lock, Running, running};
 pub use netfilter::{Netfilter, NetfilterMode};
+pub use notices::{Notices, Received};
 pub use policy_routing::{
     Movable, Order, PolicyRouting, PolicyRoutingSettings, RoutingEntry, choose as choose_numbers,
     routing_entries, rules_before,
 };
-pub use watch::{Watch, Watched};
+pub use watch::Watch;

@@ -9,7 +9,7 @@ use std::{
     io,
     mem::size_of,
     net::UdpSocket,
-    os::{fd::AsRawFd as _, unix::ffi::OsStrExt as _},
+    os::{fd::AsRawFd, unix::ffi::OsStrExt as _},
     path::Path,
 };
 
@@ -37,6 +37,44 @@ pub fn netns_cookie() -> io::Result<u64> {
 
 /// include/uapi/asm-generic/socket.h
 const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// Lets a socket hold so many bytes that were not received yet, whatever the limit for ordinary sockets is.
+///
+/// # Errors
+///
+/// The kernel's; EPERM without CAP_NET_ADMIN.
+pub fn force_receive_room(socket: &impl AsRawFd, bytes: u32) -> io::Result<()> {
+    // SAFETY: the socket is open, and value and length are live and agree.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            (&raw const bytes).cast(),
+            size_of::<u32>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lets this process open as many descriptors as it may let itself: at TCX each captured interface takes one, and the
+/// usual limit is 1024.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn raise_descriptor_limit() -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the limit is live.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the limit is live.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
 
 /// Whether the calling thread has CAP_PERFMON, or CAP_SYS_ADMIN, which includes it.
 pub fn has_cap_perfmon() -> bool {

@@ -5,9 +5,9 @@ use glob::Pattern;
 
 use super::report;
 use crate::{
-    datapath::{AttachMode, Datapath},
+    datapath::{self, AttachMode, Datapath},
     failure::{Exit, Failure},
-    host::{self, Interface},
+    host::{self, Change, Interface},
     settings::InterfaceGlobs,
 };
 
@@ -62,34 +62,52 @@ impl Captures {
         matches(&self.patterns) && !matches(&self.exclude)
     }
 
-    /// Captures what matches and is not captured yet, and forgets what is gone. At the start a failure is an error;
-    /// later it concerns the one interface, and the others go on.
-    pub fn follow(&self, datapath: &mut Datapath, interfaces: &[Interface], starting: bool) -> Result<()> {
-        let captured: Vec<u32> = datapath.captured().collect();
-        for ifindex in &captured {
-            if !interfaces.iter().any(|interface| interface.index == *ifindex) {
-                datapath.release(*ifindex)?;
-                report::interface_gone(*ifindex);
-            }
+    /// Captures the interface that was there when the agent began, if it is wanted, with what a killed one left taken away.
+    pub fn begin(&self, datapath: &mut Datapath, interface: &Interface) -> Result<()> {
+        if self.wants(interface) && interface.unsupported.is_none() {
+            self.capture(datapath, interface)?;
+            datapath.tidy(interface.index)?;
         }
-        for interface in interfaces {
-            if !self.wants(interface) || interface.unsupported.is_some() {
-                continue;
+        Ok(())
+    }
+
+    /// Captures, adapts or releases what has changed. Whether it took a while, which to attach or detach a program does.
+    ///
+    /// One that is down is captured too: what it receives first when it comes up would be missed otherwise.
+    pub fn follow(&self, datapath: &mut Datapath, change: &Change) -> Result<bool> {
+        let index = change.index;
+        if let Some(name) = &change.gone
+            && datapath.forget(index)?
+        {
+            report::interface_gone(name);
+        }
+        let Some(interface) = &change.now else { return Ok(false) };
+        let wanted = self.wants(interface) && interface.unsupported.is_none();
+        match (wanted, datapath.is_captured(index)) {
+            (false, false) => Ok(false),
+            (false, true) => {
+                datapath.release(index)?;
+                report::interface_released(&interface.name);
+                Ok(true)
             }
-            if captured.contains(&interface.index) {
-                match datapath.adapt(interface) {
-                    Ok(true) => report::interface_adapted(&interface.name, interface.link),
-                    Ok(false) => {}
-                    Err(error) => eprintln!("warning: {error:#}"),
+            (true, true) => {
+                let adapted = datapath.adapt(interface)?;
+                if adapted {
+                    report::interface_adapted(&interface.name, interface.link);
                 }
-                continue;
+                Ok(adapted)
             }
-            match datapath.capture(interface, self.mode) {
-                Ok(hook) => report::interface(&interface.name, hook),
-                Err(error) if starting => return Err(error),
-                Err(error) => eprintln!("warning: {error:#}"),
-            }
+            (true, false) => match self.capture(datapath, interface) {
+                // A notice of that is on its way.
+                Err(error) if datapath::is_gone(&error) => Ok(false),
+                captured => captured.map(|()| true),
+            },
         }
+    }
+
+    fn capture(&self, datapath: &mut Datapath, interface: &Interface) -> Result<()> {
+        let hook = datapath.capture(interface, self.mode)?;
+        report::interface(&interface.name, hook);
         Ok(())
     }
 }

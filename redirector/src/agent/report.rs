@@ -26,8 +26,18 @@ pub fn interface_adapted(name: &str, link: Link) {
 }
 
 /// An interface that was captured and no longer exists.
-pub fn interface_gone(ifindex: u32) {
-    eprintln!("interface {ifindex}: gone");
+pub fn interface_gone(name: &str) {
+    eprintln!("interface {name}: gone");
+}
+
+/// An interface that was captured and is called otherwise now.
+pub fn interface_released(name: &str) {
+    eprintln!("interface {name}: released, for it is none that was asked for any more");
+}
+
+/// More came and went than there was room to tell of.
+pub fn notices_lost() {
+    eprintln!("notices of interfaces were lost: all of them are looked at");
 }
 
 /// Interfaces that routes lead to, and whether they are up now.

@@ -5,10 +5,10 @@ use aya::maps::{HashMap, MapData};
 use redirector_common::entries::CapturedEntry;
 
 use super::{
-    hook::{AttachMode, Hook},
+    hook::{AttachMode, Attachment, Hook},
     load::{Datapath, map_mut, sk_lookup},
 };
-use crate::host::{Interface, Link};
+use crate::host::{Interface, Link, qdisc};
 
 impl Datapath {
     /// Attaches `sk_lookup` to the netns of the calling thread. Until an interface is captured, it finds nothing to do.
@@ -70,6 +70,38 @@ impl Datapath {
         self.unset_captured(ifindex)?;
         tracing::info!(ifindex, hook = %attachment.hook, "detach");
         attachment.detach(ifindex)
+    }
+
+    /// Forgets an interface that is gone, and the program with it. Whether it was captured.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub fn forget(&mut self, ifindex: u32) -> Result<bool> {
+        let Some(attachment) = self.interfaces.remove(&ifindex) else { return Ok(false) };
+        tracing::info!(ifindex, hook = %attachment.hook, "gone");
+        self.defunct.extend(attachment.bpf_link);
+        self.unset_captured(ifindex)?;
+        Ok(true)
+    }
+
+    /// Takes away what an agent that was killed left at the hook of an interface that is captured at the other one.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn tidy(&self, ifindex: u32) -> Result<()> {
+        match self.interfaces.get(&ifindex) {
+            Some(Attachment { hook: Hook::Tcx, .. }) if qdisc::remove_our_filters(ifindex)? => {
+                qdisc::remove_unused_clsact(ifindex)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an interface is captured.
+    pub fn is_captured(&self, ifindex: u32) -> bool {
+        self.interfaces.contains_key(&ifindex)
     }
 
     /// Interfaces that are captured, by ifindex.

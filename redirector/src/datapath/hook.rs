@@ -1,14 +1,17 @@
 //! The two kinds of hook on an interface's ingress.
 
-use anyhow::{Context, Result};
-use aya::programs::{
-    LinkOrder, ProgramError, TcAttachType, TcHandle,
-    links::Link as _,
-    tc::{NlOptions, SchedClassifierLink, TcAttachOptions},
+use std::{
+    io,
+    os::fd::{AsFd as _, OwnedFd},
 };
 
+use anyhow::{Context, Result};
+
 use super::load::Datapath;
-use crate::host::{Interface, Link, qdisc};
+use crate::{
+    host::{Interface, Link, qdisc},
+    sys::links,
+};
 
 /// Which kind of hook to use on an interface's ingress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -42,7 +45,8 @@ impl std::fmt::Display for Hook {
 
 /// A program on one interface.
 pub(super) struct Attachment {
-    bpf_link: SchedClassifierLink,
+    /// At TCX, which the program leaves when this is closed. A filter is known by its handle and its name.
+    pub bpf_link: Option<OwnedFd>,
     pub hook: Hook,
     /// The kind of link that the program is for.
     pub link: Link,
@@ -87,12 +91,12 @@ impl Datapath {
         let attached = match hook {
             Hook::Tcx => {
                 let attached = self.attach(interface, AttachMode::Tcx);
-                old.let_go();
+                drop(old);
                 attached
             }
             // The new filter may want the old one's priority.
             Hook::Clsact => {
-                old.let_go();
+                qdisc::remove_our_filters(interface.index)?;
                 self.attach(interface, AttachMode::Clsact)
             }
         };
@@ -102,18 +106,13 @@ impl Datapath {
         Ok(())
     }
 
+    /// By ifindex, as all of this: an interface that has a name may have another one by now.
     fn attach_tcx(&mut self, interface: &Interface) -> Result<Attachment> {
-        // First: behind a CNI's program that redirects we would never run.
         let program = self.classifier(program(interface.link))?;
-        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let link = program.attach_with_options(&interface.name, TcAttachType::Ingress, order)?;
-        let (bpf_link, program) = (program.take_link(link)?, program.info()?.id());
-        // What an agent that was killed left at the other hook goes.
-        if qdisc::remove_our_filters(interface.index)? {
-            qdisc::remove_unused_clsact(interface.index)?;
-        }
-        let (hook, link) = (Hook::Tcx, interface.link);
-        Ok(Attachment { bpf_link, hook, link, program, told: false, made_qdisc: false })
+        // First: behind a CNI's program that redirects we would never run.
+        let bpf_link = links::attach_tcx_first(program.fd()?.as_fd(), interface.index)?;
+        let (hook, link, program) = (Hook::Tcx, interface.link, program.info()?.id());
+        Ok(Attachment { bpf_link: Some(bpf_link), hook, link, program, told: false, made_qdisc: false })
     }
 
     fn attach_clsact(&mut self, interface: &Interface) -> Result<Attachment> {
@@ -132,13 +131,11 @@ impl Datapath {
         // before them, the kernel picks one: 49152, or less if that is taken (net/sched/cls_api.c, tcf_auto_prio).
         let lowest = qdisc::lowest_priority(interface.index)?;
         let priority = lowest.map_or(0, |lowest| lowest.saturating_sub(1));
-        let handle = TcHandle::new(qdisc::HANDLE.major, qdisc::HANDLE.minor);
-        let options = TcAttachOptions::Netlink(NlOptions { priority, handle, ..NlOptions::default() });
-        let program = self.classifier(program(interface.link))?;
-        let link = program.attach_with_options(&interface.name, TcAttachType::Ingress, options)?;
-        let (bpf_link, program) = (program.take_link(link)?, program.info()?.id());
-        let (hook, link) = (Hook::Clsact, interface.link);
-        Ok(Attachment { bpf_link, hook, link, program, told: false, made_qdisc })
+        let name = program(interface.link);
+        let program = self.classifier(name)?;
+        qdisc::add_filter(interface.index, priority, program.fd()?.as_fd(), name)?;
+        let (hook, link, program) = (Hook::Clsact, interface.link, program.info()?.id());
+        Ok(Attachment { bpf_link: None, hook, link, program, told: false, made_qdisc })
     }
 }
 
@@ -148,20 +145,12 @@ impl Attachment {
         program(self.link) != program(link)
     }
 
-    /// Detaches it, where it still is: somebody else may have done so.
-    fn let_go(self) {
-        if let Err(error) = self.bpf_link.detach() {
-            tracing::debug!("detach the program that was there: {error:#}");
-        }
-    }
-
+    /// Detaches it, where it still is: somebody else may have done so, or the interface may be gone.
     pub(super) fn detach(self, ifindex: u32) -> Result<()> {
-        let detached = self.bpf_link.detach();
-        if qdisc::interface_is_gone(ifindex)? {
-            return Ok(());
+        if self.hook == Hook::Clsact {
+            qdisc::remove_our_filters(ifindex).context("detach tc_ingress")?;
         }
-        detached.context("detach tc_ingress")?;
-        if self.made_qdisc {
+        if self.made_qdisc && !qdisc::interface_is_gone(ifindex)? {
             qdisc::remove_unused_clsact(ifindex)?;
         }
         Ok(())
@@ -170,6 +159,10 @@ impl Attachment {
 
 /// What a kernel without TCX answers to a TCX link (before 6.6: BPF_TCX_INGRESS is not known to BPF_LINK_CREATE).
 fn is_no_tcx(error: &anyhow::Error) -> bool {
-    let Some(ProgramError::SyscallError(error)) = error.downcast_ref::<ProgramError>() else { return false };
-    error.io_error.raw_os_error() == Some(libc::EINVAL)
+    error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) == Some(libc::EINVAL)
+}
+
+/// Whether the interface went before a program could be attached to it.
+pub fn is_gone(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) == Some(libc::ENODEV)
 }

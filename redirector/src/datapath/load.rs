@@ -8,12 +8,9 @@ use aya::{
     maps::{Array, MapData},
     programs::{ProgramError, SchedClassifier, SkLookup, sk_lookup::SkLookupLink},
 };
-use redirector_common::{
-    Address,
-    entries::{LAYOUT_VERSION, LISTENERS_PER_PROXY, NextHopEntry, Settings},
-};
+use redirector_common::entries::{LAYOUT_VERSION, LISTENERS_PER_PROXY, NextHopEntry, Settings};
 
-use super::{hook::Attachment, transparent};
+use super::{defunct::Defunct, hook::Attachment, locals::Locals, transparent};
 use crate::{
     routes::{Limits, NextHop},
     sys,
@@ -47,8 +44,10 @@ pub struct Datapath {
     /// By ifindex.
     pub(super) interfaces: BTreeMap<u32, Attachment>,
     pub(super) sk_lookup: Option<SkLookupLink>,
+    /// Links of interfaces that are gone.
+    pub(super) defunct: Defunct,
     /// What stands in `LOCALS`.
-    pub(super) locals: Vec<Address>,
+    pub(super) locals: Locals,
     /// What `NEXT_HOPS` is about, and what was written there.
     pub(super) next_hops: Vec<(NextHop, Option<NextHopEntry>)>,
     settings: Settings,
@@ -90,7 +89,8 @@ impl Datapath {
             ebpf,
             interfaces: BTreeMap::new(),
             sk_lookup: None,
-            locals: Vec::new(),
+            defunct: Defunct::new(),
+            locals: Locals::default(),
             next_hops: Vec::new(),
             settings,
         };

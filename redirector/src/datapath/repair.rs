@@ -36,13 +36,15 @@ enum Place {
 
 impl Datapath {
     /// Looks at every hook, repairs what is not as it was left, and says what that was.
-    pub fn repair(&mut self, interfaces: &[Interface]) -> Vec<Repair> {
-        let mut repairs: Vec<_> =
-            interfaces.iter().map(|interface| self.repair_interface(interface)).collect();
+    pub fn repair(&mut self, interfaces: impl Iterator<Item = Interface>) -> Vec<Repair> {
+        let mut repairs: Vec<_> = interfaces.map(|interface| self.repair_interface(&interface)).collect();
         repairs.push(self.repair_sk_lookup());
-        // One hook's failure is not another's.
-        let failed = |error| Some(Repair::Impossible(format!("{error:#}")));
-        repairs.into_iter().filter_map(|repair| repair.unwrap_or_else(failed)).collect()
+        repairs.into_iter().filter_map(said).collect()
+    }
+
+    /// The same of one interface's hook.
+    pub fn repair_hook(&mut self, interface: &Interface) -> Option<Repair> {
+        said(self.repair_interface(interface))
     }
 
     fn repair_interface(&mut self, interface: &Interface) -> Result<Option<Repair>> {
@@ -104,6 +106,11 @@ impl Datapath {
         loaded(name, classifier.load())?;
         self.keep_route_names()
     }
+}
+
+/// One hook's failure is not another's.
+fn said(repair: Result<Option<Repair>>) -> Option<Repair> {
+    repair.unwrap_or_else(|error| Some(Repair::Impossible(format!("{error:#}"))))
 }
 
 fn tcx_place(ifindex: u32, program: u32) -> Result<Place> {

@@ -5,7 +5,7 @@
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkDeserializable, NetlinkMessage,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NetlinkDeserializable, NetlinkMessage,
     NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
@@ -13,20 +13,45 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 /// Asks for a list.
 pub fn dump(message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
-    request(message, NLM_F_DUMP)
+    let mut answers = Vec::new();
+    request(message, NLM_F_DUMP, |answer| answers.push(answer))?;
+    Ok(answers)
 }
+
+/// Asks for a list that may be long, and changes while it is told: what is on it may then be missing. It is asked for again,
+/// some times, which begins with `None`.
+pub fn dump_each(
+    message: RouteNetlinkMessage,
+    mut take: impl FnMut(Option<RouteNetlinkMessage>),
+) -> io::Result<()> {
+    for _ in 0..DUMPS {
+        take(None);
+        if !request(message.clone(), NLM_F_DUMP, |answer| take(Some(answer)))? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// How often a list is asked for that changes each time. What it misses then comes by a notice, or with the next list.
+const DUMPS: usize = 4;
 
 /// Adds a thing that must not exist yet (EEXIST).
 pub fn create(message: RouteNetlinkMessage) -> io::Result<()> {
-    request(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL).map(drop)
+    request(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, drop).map(drop)
 }
 
 /// Does something and waits for the kernel's word that it is done.
 pub fn change(message: RouteNetlinkMessage) -> io::Result<()> {
-    request(message, NLM_F_ACK).map(drop)
+    request(message, NLM_F_ACK, drop).map(drop)
 }
 
-fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+/// Whether what was asked for changed while it was told.
+fn request(
+    message: RouteNetlinkMessage,
+    flags: u16,
+    mut take: impl FnMut(RouteNetlinkMessage),
+) -> io::Result<bool> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
@@ -37,15 +62,17 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetl
     packet.serialize(&mut bytes);
     socket.send(&bytes, 0)?;
 
-    let mut answers = Vec::new();
+    let mut interrupted = false;
     loop {
         let (datagram, _) = socket.recv_from_full()?;
         for message in messages::<RouteNetlinkMessage>(&datagram) {
-            match message?.payload {
-                NetlinkPayload::Done(_) => return Ok(answers),
-                NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answers),
+            let message = message?;
+            interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
+            match message.payload {
+                NetlinkPayload::Done(_) => return Ok(interrupted),
+                NetlinkPayload::Error(error) if error.code.is_none() => return Ok(interrupted),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
-                NetlinkPayload::InnerMessage(answer) => answers.push(answer),
+                NetlinkPayload::InnerMessage(answer) => take(answer),
                 _ => {}
             }
         }

@@ -1,12 +1,15 @@
 //! The clsact qdisc of an interface, which filters on kernels without TCX hang on.
 
-use std::io;
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd},
+};
 
 use anyhow::{Context, Result};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::LinkMessage,
-    tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
+    tc::{TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
 };
 
 use super::netlink;
@@ -48,6 +51,26 @@ pub fn remove_unused_clsact(ifindex: u32) -> Result<()> {
 /// The handle of our filters, by which a later agent knows what an earlier one left when it was killed. Handles are
 /// numbered within a priority, and we always get a priority of our own: nobody else's is taken.
 pub const HANDLE: TcHandle = TcHandle { major: 0, minor: 82 };
+
+/// Adds an ingress filter of ours. The kernel picks the priority where it is 0.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn add_filter(ifindex: u32, priority: u16, program: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    let mut message = clsact(ifindex);
+    message.header.handle = HANDLE;
+    message.header.parent = INGRESS_PARENT;
+    message.header.info = u32::from(priority) << 16 | u32::from((libc::ETH_P_ALL as u16).to_be());
+    message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.to_owned()));
+    let options = [
+        TcFilterBpfOption::ProgFd(program.as_raw_fd() as u32),
+        TcFilterBpfOption::ProgName(name.to_owned()),
+        TcFilterBpfOption::Flags(TcBpfFlags::DirectAction),
+    ];
+    message.attributes.push(TcAttribute::Options(options.map(TcOption::Bpf).into()));
+    netlink::create(RouteNetlinkMessage::NewTrafficFilter(message))
+}
 
 /// Removes our ingress filters; whether there were any.
 ///

@@ -1,29 +1,13 @@
-//! Notice of what changes on the host.
+//! Notice of rules that come and go.
 
 use anyhow::{Context, Result};
 use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
 
-/// What is watched: multicast groups of the routing socket (include/uapi/linux/rtnetlink.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Watched {
-    /// Interfaces and addresses.
-    Interfaces,
-    /// What of ours others may change: rules, qdiscs and filters. Not routes, of which a router has very many.
-    Ours,
-}
+/// RTNLGRP_IPV4_RULE and RTNLGRP_IPV6_RULE (include/uapi/linux/rtnetlink.h). Not routes, of which a router has very
+/// many.
+const GROUPS: [u32; 2] = [8, 19];
 
-impl Watched {
-    const fn groups(self) -> &'static [u32] {
-        match self {
-            // RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
-            Self::Interfaces => &[1, 5, 9],
-            // RTNLGRP_TC, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE
-            Self::Ours => &[4, 8, 19],
-        }
-    }
-}
-
-/// Tells that something changed; what, the caller reads from the kernel. A notice that was lost because the
+/// Tells that a rule came or went; which, the caller reads from the kernel. A notice that was lost because the
 /// socket's buffer was full is therefore no loss.
 pub struct Watch {
     socket: TokioSocket,
@@ -35,12 +19,12 @@ impl Watch {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn new(watched: Watched) -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let mut socket = TokioSocket::new(NETLINK_ROUTE).context("open a routing socket")?;
         let inner = socket.socket_mut();
         inner.bind(&SocketAddr::new(0, 0)).context("bind a routing socket")?;
-        for group in watched.groups() {
-            inner.add_membership(*group).with_context(|| format!("watch {watched:?}"))?;
+        for group in GROUPS {
+            inner.add_membership(group).context("watch rules")?;
         }
         Ok(Self { socket })
     }

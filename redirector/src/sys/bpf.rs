@@ -11,6 +11,7 @@ pub mod command {
     pub const PROG_GET_FD_BY_ID: libc::c_long = 13;
     pub const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
     pub const PROG_QUERY: libc::c_long = 16;
+    pub const LINK_CREATE: libc::c_long = 28;
     pub const LINK_GET_FD_BY_ID: libc::c_long = 30;
     pub const LINK_GET_NEXT_ID: libc::c_long = 31;
     pub const LINK_DETACH: libc::c_long = 34;

@@ -5,7 +5,10 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
-use super::bpf::{bpf, by_id, command, describe};
+use super::{
+    bpf::{bpf, by_id, command, describe, new_descriptor},
+    objects::AttachType,
+};
 
 /// What the kernel tells of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,22 @@ pub fn describe_link(link: &OwnedFd) -> io::Result<LinkFacts> {
 pub fn detach_link(id: u32) -> io::Result<()> {
     let link = by_id(command::LINK_GET_FD_BY_ID, id)?;
     bpf(command::LINK_DETACH, &mut [link.as_raw_fd() as u32])
+}
+
+/// Attaches a program to what an interface receives, by TCX, before the programs that are there. It stays until the
+/// last descriptor of the link is closed, or the interface is gone.
+///
+/// By ifindex, for the interface that has a name may be another one by now.
+///
+/// # Errors
+///
+/// The kernel's: ENODEV where there is no such interface, EINVAL where it has no TCX (before 6.6).
+pub fn attach_tcx_first(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+    /// Before the program that is named by the fields behind it, or before all if none is.
+    const BEFORE: u32 = 1 << 3;
+    let mut attribute =
+        [program.as_raw_fd() as u32, ifindex, AttachType::TcxIngress as u32, BEFORE, 0, 0, 0, 0];
+    new_descriptor(command::LINK_CREATE, &mut attribute)
 }
 
 /// Lets a map live as long as a program does that makes no use of it.

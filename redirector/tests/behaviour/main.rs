@@ -7,6 +7,7 @@ mod support;
 
 mod availability;
 mod check;
+mod churn;
 mod cleanup;
 mod cli;
 mod coexistence;
@@ -14,6 +15,7 @@ mod commands;
 mod config;
 mod envoy;
 mod firewall;
+mod following;
 mod interfaces;
 mod lifecycle;
 mod links;

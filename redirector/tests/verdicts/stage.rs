@@ -118,7 +118,9 @@ impl Stage {
         datapath.set_locals(&FAMILIES.map(|family| family.node())).expect("write the addresses");
         // Smaller than the packets of some rows.
         netns.ip("link add hop mtu 1300 type veth peer name hop-end\nlink set hop up\nlink set hop-end up");
-        datapath.set_next_hops(&host::interfaces().expect("list interfaces")).expect("write the next hops");
+        let interfaces = host::interfaces().expect("list interfaces");
+        datapath
+            .set_next_hops(|name| interfaces.iter().find(|interface| interface.name == name).cloned()).expect("write the next hops");
         if sk_lookup == SkLookup::Attached {
             datapath.attach_sk_lookup().expect("attach sk_lookup");
         }

@@ -1,0 +1,131 @@
+//! Follows interfaces and addresses as they come, go and change.
+//!
+//! The kernel tells of each change, so that none costs a look at everything that there is. Everything is looked at when the
+//! agent begins, when notices were lost, and at each reconcile.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep_until},
+};
+
+use super::{SETTLED, capture::Captures, report};
+use crate::{
+    datapath::Datapath,
+    host::{Image, Interface, Notices, Received},
+};
+
+/// What is followed.
+pub struct Following {
+    captures: Captures,
+    notices: Notices,
+    image: Image,
+    /// When to look at the hook of an interface at which something changed, by ifindex.
+    hooks: BTreeMap<u32, Instant>,
+}
+
+impl Following {
+    /// Begins to listen, and then reads the host, so that no change is missed in between.
+    pub fn new(captures: Captures) -> Result<Self> {
+        let notices = Notices::new()?;
+        let mut image = Image::default();
+        image.read()?;
+        Ok(Self { captures, notices, image, hooks: BTreeMap::new() })
+    }
+
+    /// Writes what the programs have to know of the host.
+    pub fn describe(&mut self, datapath: &mut Datapath) -> Result<()> {
+        for (address, is_ours) in self.image.take_changed_addresses() {
+            if is_ours { datapath.add_local(address)? } else { datapath.remove_local(address)? }
+        }
+        report::next_hops(&datapath.set_next_hops(|name| self.image.named(name))?);
+        Ok(())
+    }
+
+    /// Captures the interfaces that are there. Here a failure is an error; later it concerns the one interface, and
+    /// the others go on.
+    pub fn begin(&mut self, datapath: &mut Datapath) -> Result<()> {
+        while let Some(change) = self.image.next_change() {
+            if let Some(interface) = &change.now {
+                self.captures.begin(datapath, interface)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until something may have changed, or until what has changed is to be followed further.
+    pub async fn changed(&self) {
+        if self.image.has_changed() {
+            // So that signals and commands are heard in between.
+            return yield_now().await;
+        }
+        match self.hooks.values().min() {
+            None => self.notices.arrive().await,
+            Some(due) => tokio::select! {
+                () = self.notices.arrive() => {}
+                () = sleep_until(*due) => {}
+            },
+        }
+    }
+
+    /// Takes in what has come, and follows it until a program was attached or detached: that takes a while, and what has
+    /// come meanwhile may be more urgent.
+    pub fn follow(&mut self, datapath: &mut Datapath) -> Result<()> {
+        let mut lost = false;
+        self.notices.receive(|received| match received {
+            Received::Notice(notice) => self.image.apply(&notice),
+            Received::Lost => lost = true,
+        })?;
+        if lost {
+            report::notices_lost();
+            self.look_at_all()?;
+            self.look_at_hooks(self.image.interfaces().map(|interface| interface.index).collect());
+        }
+        let hooks = self.image.take_changed_hooks();
+        self.look_at_hooks(hooks.into_iter().collect());
+        if self.image.has_changed() {
+            self.describe(datapath)?;
+        }
+        while let Some(change) = self.image.next_change() {
+            match self.captures.follow(datapath, &change) {
+                Ok(false) => {}
+                Ok(true) => break,
+                Err(error) => report::failed(Err(error)),
+            }
+        }
+        self.repair(datapath);
+        Ok(())
+    }
+
+    /// Has everything looked at, also what no notice told of and what failed before.
+    pub fn look_at_all(&mut self) -> Result<()> {
+        self.notices.forget();
+        self.image.read()
+    }
+
+    /// All interfaces.
+    pub fn interfaces(&self) -> impl Iterator<Item = Interface> {
+        self.image.interfaces()
+    }
+
+    /// Changes at a hook come in groups: the kernel takes a program with its qdisc.
+    fn look_at_hooks(&mut self, indices: Vec<u32>) {
+        let due = Instant::now() + SETTLED;
+        for index in indices {
+            self.hooks.entry(index).or_insert(due);
+        }
+    }
+
+    fn repair(&mut self, datapath: &mut Datapath) {
+        let now = Instant::now();
+        let due: Vec<u32> = self.hooks.iter().filter(|(_, due)| **due <= now).map(|(index, _)| *index).collect();
+        for index in due {
+            self.hooks.remove(&index);
+            if let Some(interface) = self.image.interface(index) {
+                report::repairs(datapath.repair_hook(&interface).as_slice());
+            }
+        }
+    }
+}
