@@ -10,6 +10,7 @@ use clap::{Parser, ValueEnum};
 mod closes;
 mod connections;
 mod figures;
+mod interfaces;
 #[path = "../../tests/verdicts/packet.rs"]
 #[allow(dead_code, reason = "the verdict table uses the rest")]
 mod packet;
@@ -43,6 +44,8 @@ enum Suite {
     Connections,
     /// Connections that the server closes: whether any fails, and how many there are in a second.
     Closes,
+    /// Interfaces that come: how long until they are captured.
+    Interfaces,
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
             Suite::Programs => programs::run(arguments.rounds.unwrap_or(15), arguments.quick),
             Suite::Connections => connections::run(arguments.rounds.unwrap_or(12), arguments.quick),
             Suite::Closes => closes::run(arguments.quick),
+            Suite::Interfaces => interfaces::run(arguments.quick),
         }
     }
     ExitCode::SUCCESS

@@ -73,14 +73,9 @@ impl Following {
     /// Takes in what has come, and follows it until a program was attached or detached: that takes a while, and what has
     /// come meanwhile may be more urgent.
     pub fn follow(&mut self, datapath: &mut Datapath) -> Result<()> {
-        let mut lost = false;
-        self.notices.receive(|received| match received {
-            Received::Notice(notice) => self.image.apply(&notice),
-            Received::Lost => lost = true,
-        })?;
-        if lost {
+        if self.receive()? {
             report::notices_lost();
-            self.look_at_all()?;
+            self.image.read()?;
             self.look_at_hooks(self.image.interfaces().map(|interface| interface.index).collect());
         }
         let hooks = self.image.take_changed_hooks();
@@ -101,13 +96,24 @@ impl Following {
 
     /// Has everything looked at, also what no notice told of and what failed before.
     pub fn look_at_all(&mut self) -> Result<()> {
-        self.notices.forget();
+        // Of an interface that went, and whose number another one has, only a notice tells.
+        self.receive()?;
         self.image.read()
     }
 
     /// All interfaces.
     pub fn interfaces(&self) -> impl Iterator<Item = Interface> {
         self.image.interfaces()
+    }
+
+    /// Takes in the notices that have arrived. Whether some were lost.
+    fn receive(&mut self) -> Result<bool> {
+        let mut lost = false;
+        self.notices.receive(|received| match received {
+            Received::Notice(notice) => self.image.apply(&notice),
+            Received::Lost => lost = true,
+        })?;
+        Ok(lost)
     }
 
     /// Changes at a hook come in groups: the kernel takes a program with its qdisc.

@@ -135,7 +135,7 @@ impl Datapath {
         self.captured_map()?.insert(interface.index, entry, 0).context("write CAPTURED")
     }
 
-    fn unset_captured(&mut self, ifindex: u32) -> Result<()> {
+    pub(super) fn unset_captured(&mut self, ifindex: u32) -> Result<()> {
         self.captured_map()?.remove(&ifindex).context("write CAPTURED")
     }
 

@@ -100,7 +100,9 @@ impl Datapath {
                 self.attach(interface, AttachMode::Clsact)
             }
         };
-        let mut attachment = attached?;
+        let mut attachment = attached.inspect_err(|_| {
+            let _ = self.unset_captured(interface.index);
+        })?;
         attachment.made_qdisc |= made_qdisc;
         self.interfaces.insert(interface.index, attachment);
         Ok(())

@@ -49,7 +49,9 @@ impl Notices {
         for group in GROUPS {
             socket.add_membership(group).context("watch interfaces and addresses")?;
         }
-        Ok(Self { socket: AsyncFd::new(socket).context("wait for notices")? })
+        // SAFETY: the socket keeps its descriptor until it is dropped, and nothing here takes it out.
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+        Ok(Self { socket: socket.context("wait for notices")? })
     }
 
     /// Waits until there may be notices.
@@ -65,7 +67,14 @@ impl Notices {
     /// The kernel's.
     pub fn receive(&self, mut take: impl FnMut(Received)) -> Result<()> {
         loop {
-            match self.socket.try_io(Interest::READABLE, Socket::recv_from_full) {
+            let received = match self.socket.get_ref().recv_from_full() {
+                // The runtime has to hear that there are no more, and may have heard of more.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.socket.try_io(Interest::READABLE, Socket::recv_from_full)
+                }
+                received => received,
+            };
+            match received {
                 Ok((datagram, _)) => {
                     for message in netlink::messages::<RouteNetlinkMessage>(&datagram) {
                         match message.map(|message| message.payload) {
@@ -81,14 +90,5 @@ impl Notices {
                 Err(error) => return Err(error).context("receive notices"),
             }
         }
-    }
-
-    /// Forgets all that have arrived, before everything is read from the kernel: what arrives meanwhile is later than
-    /// that.
-    pub fn forget(&self) {
-        while match self.socket.get_ref().recv_from_full() {
-            Ok(_) => true,
-            Err(error) => error.raw_os_error() == Some(libc::ENOBUFS),
-        } {}
     }
 }
