@@ -56,7 +56,8 @@ pub fn run(quick: bool) {
             ("from when it is there", |gap| gap.from_there),
         ] {
             gaps.sort_by(|one, other| of(one).total_cmp(&of(other)));
-            let at = |share: f64| format!("{:.2}", of(&gaps[((gaps.len() - 1) as f64 * share).round() as usize]));
+            let at =
+                |share: f64| format!("{:.2}", of(&gaps[((gaps.len() - 1) as f64 * share).round() as usize]));
             table.row([format!("{beside}, {what}"), at(0.5), at(0.99), at(1.0)]);
         }
     }
@@ -81,10 +82,7 @@ fn measure(event: usize) -> Gap {
     drop(ip.stdin.take());
     assert!(ip.wait().expect("wait for ip").success(), "ip makes and deletes a pair");
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-    Gap {
-        from_request: milliseconds(attached),
-        from_there: milliseconds(attached - there),
-    }
+    Gap { from_request: milliseconds(attached), from_there: milliseconds(attached - there) }
 }
 
 /// Runs `ip` in the calling thread's namespace, to be told line by line what to do.

@@ -126,7 +126,8 @@ impl Following {
 
     fn repair(&mut self, datapath: &mut Datapath) {
         let now = Instant::now();
-        let due: Vec<u32> = self.hooks.iter().filter(|(_, due)| **due <= now).map(|(index, _)| *index).collect();
+        let due: Vec<u32> =
+            self.hooks.iter().filter(|(_, due)| **due <= now).map(|(index, _)| *index).collect();
         for index in due {
             self.hooks.remove(&index);
             if let Some(interface) = self.image.interface(index) {

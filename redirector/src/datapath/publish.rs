@@ -9,9 +9,7 @@ use aya::maps::{
 };
 use redirector_common::{
     Address,
-    entries::{
-        NextHopEntry, PortWord, PrefixEntry, PrefixKey, ProxyEntry, RouteEntry, Via,
-    },
+    entries::{NextHopEntry, PortWord, PrefixEntry, PrefixKey, ProxyEntry, RouteEntry, Via},
 };
 
 use super::{

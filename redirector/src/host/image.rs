@@ -1,5 +1,8 @@
 //! The interfaces and addresses of the network namespace as the agent knows them: read once, and then kept by notices.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,

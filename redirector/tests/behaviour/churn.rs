@@ -72,7 +72,9 @@ fn of_interfaces_that_came_and_went_nothing_is_left() {
                 ]
             });
             world.node.ip(&lines.collect::<Vec<_>>().join("\n"));
-            let was = |end: &'static str| move |line: &str| line.starts_with("interface to-c") && line.ends_with(end);
+            let was = |end: &'static str| {
+                move |line: &str| line.starts_with("interface to-c") && line.ends_with(end)
+            };
             // And the one to the client.
             agent.wait_for_nth(round * 2 * PAIRS + 1, "captured", |line| {
                 line.starts_with("interface to-c") && line.contains(": captured")

@@ -123,8 +123,10 @@ fn an_address_is_this_hosts_as_long_as_an_interface_has_it() {
             .map(|family| world.serve_proxy(Listener::proxy((family.loopback(), 15001)).transparent(false)));
         let agent = world.agent_at("to-c*", &["all:8080=proxy:15001 else reset"]);
         let change = |verb: &str, interface: &str| {
-            world.node.ip(&format!("address {verb} 192.0.2.1/32 dev {interface}
-                 address {verb} 2001:db8:2::1/128 dev {interface}"));
+            world.node.ip(&format!(
+                "address {verb} 192.0.2.1/32 dev {interface}
+                 address {verb} 2001:db8:2::1/128 dev {interface}"
+            ));
             wait_until_followed(world, &agent);
         };
         let services = FAMILIES.map(Family::service);

@@ -157,6 +157,14 @@ fn an_interface_that_becomes_a_port_of_a_bridge_or_ceases_to_be_one_is_followed(
                 "neighbour replace 10.0.6.1 lladdr 02:00:00:00:0b:0{round} dev eth0 nud permanent
                  neighbour replace 2001:db8:6::1 lladdr 02:00:00:00:0b:0{round} dev eth0 nud permanent"
             ));
+            for family in FAMILIES {
+                // The kernel tells the agent of it, which tells the programs: until then the port of the neighbour has it.
+                let to = (Bridged::neighbour(family), PORT);
+                let answers = || crate::support::ask(&bridged.client, to.into()).expect("somebody answers");
+                let begin = std::time::Instant::now();
+                while answers().name != "proxy" && begin.elapsed() < crate::support::DEADLINE {}
+                world.assert_reaches_from(&bridged.client, to, "proxy");
+            }
             world.node.ip("link set port-client nomaster");
             agent.wait_for_nth(round, "it is none", |line| line.contains("no port of a bridge"));
         }

@@ -120,7 +120,8 @@ impl Stage {
         netns.ip("link add hop mtu 1300 type veth peer name hop-end\nlink set hop up\nlink set hop-end up");
         let interfaces = host::interfaces().expect("list interfaces");
         datapath
-            .set_next_hops(|name| interfaces.iter().find(|interface| interface.name == name).cloned()).expect("write the next hops");
+            .set_next_hops(|name| interfaces.iter().find(|interface| interface.name == name).cloned())
+            .expect("write the next hops");
         if sk_lookup == SkLookup::Attached {
             datapath.attach_sk_lookup().expect("attach sk_lookup");
         }
