@@ -73,11 +73,7 @@ impl Following {
     /// Takes in what has come, and follows it until a program was attached or detached: that takes a while, and what has
     /// come meanwhile may be more urgent.
     pub fn follow(&mut self, datapath: &mut Datapath) -> Result<()> {
-        if self.receive()? {
-            report::notices_lost();
-            self.image.read()?;
-            self.look_at_hooks(self.image.interfaces().map(|interface| interface.index).collect());
-        }
+        self.receive()?;
         let hooks = self.image.take_changed_hooks();
         self.look_at_hooks(hooks.into_iter().collect());
         if self.image.has_changed() {
@@ -106,14 +102,19 @@ impl Following {
         self.image.interfaces()
     }
 
-    /// Takes in the notices that have arrived. Whether some were lost.
-    fn receive(&mut self) -> Result<bool> {
+    /// Takes in the notices that have arrived, and reads everything if some were lost.
+    fn receive(&mut self) -> Result<()> {
         let mut lost = false;
         self.notices.receive(|received| match received {
             Received::Notice(notice) => self.image.apply(&notice),
             Received::Lost => lost = true,
         })?;
-        Ok(lost)
+        if lost {
+            report::notices_lost();
+            self.image.read()?;
+            self.look_at_hooks(self.image.interfaces().map(|interface| interface.index).collect());
+        }
+        Ok(())
     }
 
     /// Changes at a hook come in groups: the kernel takes a program with its qdisc.

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::load::Datapath;
+use super::{defunct::Defunct, load::Datapath};
 use crate::{
     host::{Interface, Link, qdisc},
     sys::links,
@@ -110,11 +110,24 @@ impl Datapath {
 
     /// By ifindex, as all of this: an interface that has a name may have another one by now.
     fn attach_tcx(&mut self, interface: &Interface) -> Result<Attachment> {
+        let bpf_link = match self.link_tcx(interface) {
+            // An interface keeps its programs when it moves to another namespace, and one that is back may have ours
+            // still: the link is about to be closed.
+            Err(error) if is(&error, libc::EEXIST) => {
+                self.defunct = Defunct::new();
+                self.link_tcx(interface)
+            }
+            linked => linked,
+        }?;
         let program = self.classifier(program(interface.link))?;
-        // First: behind a CNI's program that redirects we would never run.
-        let bpf_link = links::attach_tcx_first(program.fd()?.as_fd(), interface.index)?;
         let (hook, link, program) = (Hook::Tcx, interface.link, program.info()?.id());
         Ok(Attachment { bpf_link: Some(bpf_link), hook, link, program, told: false, made_qdisc: false })
+    }
+
+    fn link_tcx(&mut self, interface: &Interface) -> Result<OwnedFd> {
+        let program = self.classifier(program(interface.link))?;
+        // First: behind a CNI's program that redirects we would never run.
+        Ok(links::attach_tcx_first(program.fd()?.as_fd(), interface.index)?)
     }
 
     fn attach_clsact(&mut self, interface: &Interface) -> Result<Attachment> {
@@ -161,10 +174,14 @@ impl Attachment {
 
 /// What a kernel without TCX answers to a TCX link (before 6.6: BPF_TCX_INGRESS is not known to BPF_LINK_CREATE).
 fn is_no_tcx(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) == Some(libc::EINVAL)
+    is(error, libc::EINVAL)
 }
 
 /// Whether the interface went before a program could be attached to it.
 pub fn is_gone(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) == Some(libc::ENODEV)
+    is(error, libc::ENODEV)
+}
+
+fn is(error: &anyhow::Error, code: i32) -> bool {
+    error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) == Some(code)
 }
