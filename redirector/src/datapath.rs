@@ -9,10 +9,12 @@ mod load;
 mod publish;
 mod repair;
 mod route_names;
+mod routes;
 mod transparent;
 
 pub use counters::{Counters, RouteTotals};
 pub use found::{BPFFS, Chain, Fill, Found, FoundMaps, Member, OurProgram, Pin, RouteStats};
+pub(crate) use hook::program;
 pub use hook::{AttachMode, Hook};
 pub use listeners::Listening;
 pub use load::{Datapath, Marking, VerifierRefusal};

@@ -60,6 +60,21 @@ pub const CAP_PERFMON: u32 = 38;
 /// As above.
 pub const CAP_BPF: u32 = 39;
 
+/// Waits until every program that was running when this was called has ended: then none is on its way with what it read
+/// before (kernel/sched/membarrier.c, membarrier: synchronize_rcu). That takes some milliseconds.
+///
+/// # Errors
+///
+/// The kernel's; ENOSYS where it was built without.
+pub fn grace_period() -> io::Result<()> {
+    // SAFETY: the call takes numbers only.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// include/uapi/linux/membarrier.h
+const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+
 /// The kind of the filesystem that a path is on: a number of include/uapi/linux/magic.h.
 ///
 /// # Errors

@@ -99,13 +99,14 @@ The longer destination prefix wins, then the longer source prefix, then the narr
 impl Run {
     /// Runs the agent until it is told to end.
     pub fn run(self) -> Result<(), Failure> {
+        let config = self.config.clone();
         let settings = self.settings()?;
         // One thread, which is the one whose network namespace everything concerns.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| Failure::new(Exit::No, error))?;
-        runtime.block_on(agent::run(settings))
+        runtime.block_on(agent::run(settings, config))
     }
 
     /// The settings: a flag says more than the environment, that more than the files, and those more than a default.

@@ -72,6 +72,11 @@ impl Datapath {
         attachment.detach(ifindex)
     }
 
+    /// What is attached: ifindex, hook, and the kind of link that the program is for.
+    pub fn attachments(&self) -> impl Iterator<Item = (u32, Hook, Link)> {
+        self.interfaces.iter().map(|(index, attachment)| (*index, attachment.hook, attachment.link))
+    }
+
     /// Interfaces that are captured, by ifindex.
     pub fn captured(&self) -> impl Iterator<Item = u32> {
         self.interfaces.keys().copied()

@@ -50,7 +50,7 @@ pub struct Datapath {
     /// What stands in `LOCALS`.
     pub(super) locals: Vec<Address>,
     /// What `NEXT_HOPS` is about, and what was written there.
-    pub(super) next_hops: Vec<(NextHop, Option<NextHopEntry>)>,
+    pub(super) next_hops: BTreeMap<u32, (NextHop, Option<NextHopEntry>)>,
     settings: Settings,
 }
 
@@ -68,8 +68,8 @@ impl Datapath {
             .map_max_entries("ROUTES", limits.routes)
             .map_max_entries("ROUTE_STATS", limits.routes)
             .map_max_entries("ROUTE_NAMES", limits.routes)
-            .map_max_entries("PREFIXES", limits.prefixes)
-            .map_max_entries("SOURCES", limits.sources)
+            .map_max_entries("PREFIXES", twice(limits.prefixes))
+            .map_max_entries("SOURCES", twice(limits.sources))
             .map_max_entries("PROXIES", limits.proxies)
             .map_max_entries("LISTENERS", limits.proxies * LISTENERS_PER_PROXY)
             .load(OBJECT)
@@ -91,7 +91,7 @@ impl Datapath {
             interfaces: BTreeMap::new(),
             sk_lookup: None,
             locals: Vec::new(),
-            next_hops: Vec::new(),
+            next_hops: BTreeMap::new(),
             settings,
         };
         datapath.write_settings()?;
@@ -150,6 +150,12 @@ impl Drop for Datapath {
             tracing::error!("detach the programs: {error:#}");
         }
     }
+}
+
+/// Room for what is and for what is to be: while routes change, both stand in the tries, which take memory for what is in
+/// them only.
+fn twice(limit: u32) -> u32 {
+    limit.saturating_mul(2)
 }
 
 /// Tells a kernel that refuses the program from a user who may not load it: both are EACCES. Where there is a

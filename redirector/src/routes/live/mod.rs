@@ -5,6 +5,7 @@
 //! have. A change is first planned, which alters nothing that can be seen, and then either committed or discarded.
 
 mod delta;
+mod look;
 mod numbers;
 mod plan;
 mod ports;
@@ -17,7 +18,8 @@ use std::collections::BTreeMap;
 use redirector_common::{Family, Protocol, entries::PortWord};
 
 use super::{Limits, NextHop, Origin, Prefix, ProxyAddress, Refusal, Route};
-pub use delta::{Delta, NO_HOP, RouteWrite, Unused};
+pub use delta::{Delta, RouteWrite, Unused};
+pub use look::{MOST_OVERRIDES, Override};
 use numbers::Numbers;
 pub use plan::Plan;
 use ports::Ports;
