@@ -20,6 +20,7 @@ use crate::{
     failure::{Exit, Failure},
     host::{self, Lock, Movable, Netfilter, PolicyRouting, Watch, Watched},
     routes::{self, Compiled, Index, Origin, Route, Target},
+    service::{self, Watchdog},
     settings::{OnExit, Settings},
 };
 use capture::Captures;
@@ -51,6 +52,8 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     let mut ours = Watch::new(Watched::Ours)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+    let mut watchdog = Watchdog::new();
 
     let mut agent = begin(lock, &settings, &compiled)?;
     agent.datapath.attach_sk_lookup()?;
@@ -61,12 +64,19 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     report::order(agent.routing.come_first(settings.movable)?);
     report::failed(agent.make_way(&compiled));
     report::ready(&agent.datapath, &compiled);
+    report::failed(service::ready(&report::standing(&agent.datapath, &compiled)));
 
     let mut reconcile_at = Instant::now() + settings.reconcile;
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
+            _ = hangup.recv() => {
+                report::failed(service::reloading());
+                report::failed(agent.reload());
+                report::failed(service::ready(&report::standing(&agent.datapath, &compiled)));
+            }
+            () = watchdog.due() => report::failed(service::alive()),
             () = interfaces.changed() => report::failed(agent.follow(&captures)),
             // Changes come in groups: the kernel takes a rule after another, and a program with its qdisc.
             () = ours.changed() => reconcile_at = reconcile_at.min(Instant::now() + SETTLED),
@@ -77,6 +87,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
             () = agent.netfilter.changed() => report::failed(agent.follow_nat(&compiled)),
         }
     }
+    report::failed(service::stopping());
     agent.datapath.detach()?;
     report::summary(&mut agent.datapath, &compiled)?;
     Ok(())
@@ -86,6 +97,12 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
 const SETTLED: Duration = Duration::from_millis(100);
 
 impl Agent {
+    /// Answers SIGHUP.
+    fn reload(&mut self) -> anyhow::Result<()> {
+        report::not_reloaded();
+        Ok(())
+    }
+
     /// Repairs what others have changed, and says so.
     fn reconcile(&mut self, captures: &Captures, compiled: &Compiled) -> anyhow::Result<()> {
         self.follow(captures)?;

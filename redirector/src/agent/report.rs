@@ -119,11 +119,20 @@ pub fn hint(reason: Reason) -> Option<&'static str> {
 
 /// The line after which traffic is steered.
 pub fn ready(datapath: &Datapath, compiled: &Compiled) {
+    eprintln!("ready: {}", standing(datapath, compiled));
+}
+
+/// How much is captured and routed.
+pub fn standing(datapath: &Datapath, compiled: &Compiled) -> String {
     let routes = compiled.routes.iter().filter(|route| route.origin != Origin::BuiltIn).count();
+    let interfaces = datapath.captured().count();
+    format!("{} captured, {}", count(interfaces, "interface"), count(routes, "route"))
+}
+
+/// The answer to SIGHUP.
+pub fn not_reloaded() {
     eprintln!(
-        "ready: {} captured, {}",
-        count(datapath.captured().count(), "interface"),
-        count(routes, "route")
+        "reload: nothing is read again while the agent runs: start it anew for other settings or routes"
     );
 }
 
