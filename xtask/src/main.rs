@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod build;
+mod docs;
 mod kernels;
 mod lint;
 mod run;
@@ -66,6 +67,8 @@ enum Task {
     Setup,
     /// Builds the agent, with the programs in it, in release mode.
     Build,
+    /// Writes the manual pages and docs/command-line.md, as the command line generates them.
+    Docs,
     /// Runs a command with mounts of its own; `test` runs each test through it.
     #[command(hide = true)]
     Sandbox {
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Task::Lint => lint::run(),
         Task::Setup => setup::run(),
         Task::Build => build::run(),
+        Task::Docs => docs::run(),
         Task::Sandbox { command } => sandbox::run(&command),
     };
     match done {

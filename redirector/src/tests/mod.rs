@@ -1,0 +1,3 @@
+//! The whole command line, held to what is written about it.
+
+mod documents;
