@@ -22,6 +22,7 @@ use crate::{
     failure::{Exit, Failure},
     host::{self, Lock, Movable, Netfilter, PolicyRouting, Watch, Watched},
     routes::{Compiled, Origin, RouteSets, live::Change},
+    service::{self, Watchdog},
     settings::{OnExit, Settings},
 };
 use capture::Captures;
@@ -63,6 +64,7 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+    let mut watchdog = Watchdog::new();
 
     let mut agent = begin(lock, captures, &settings, config)?;
     agent.datapath.attach_sk_lookup()?;
@@ -73,6 +75,7 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
     report::order(agent.routing.come_first(settings.movable)?);
     report::failed(agent.make_way());
     report::ready(&agent.datapath, &agent.routes.live);
+    report::failed(service::ready(&report::standing(&agent.datapath, &agent.routes.live)));
 
     let (_handle, mut commands) = Handle::new();
     let mut reload_at = None;
@@ -82,7 +85,12 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             Some(command) = commands.recv() => agent.answer(command),
-            _ = hangup.recv() => report::reloaded(&agent.reload()),
+            _ = hangup.recv() => {
+                report::failed(service::reloading());
+                report::reloaded(&agent.reload());
+                report::failed(service::ready(&report::standing(&agent.datapath, &agent.routes.live)));
+            }
+            () = watchdog.due() => report::failed(service::alive()),
             // Files are written in pieces, and several at once.
             () = files.changed() => reload_at = Some(Instant::now() + SETTLED),
             () = sleep_until(reload_at.unwrap_or(reconcile_at)), if reload_at.is_some() => {
@@ -100,6 +108,7 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
             tidied = agent.routes.tidied(&mut agent.datapath) => report::failed(tidied),
         }
     }
+    report::failed(service::stopping());
     agent.datapath.detach()?;
     report::summary(&mut agent.datapath, &agent.routes.live)?;
     Ok(())

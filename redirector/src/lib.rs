@@ -10,6 +10,7 @@ pub mod finding;
 pub mod host;
 pub mod proxies;
 pub mod routes;
+pub mod service;
 pub mod settings;
 pub mod status;
 mod sys;

@@ -1,16 +1,18 @@
 //! The command line.
 
 mod cli;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use redirector::failure::Failure;
 use tracing_subscriber::EnvFilter;
 
 /// Sends chosen traffic to a proxy on the same node, in the kernel.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(name = "redirector", version, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -30,6 +32,10 @@ enum Command {
     Status(cli::status::Status),
     /// Remove everything of ours that is left in this network namespace when no agent runs
     Cleanup(cli::cleanup::Cleanup),
+    /// Write a shell's completions to stdout
+    Completion(cli::completion::Completion),
+    /// Say which build this is
+    Version(cli::version::Version),
 }
 
 /// Whether to colour what is printed.
@@ -67,5 +73,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Check(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Cleanup(command) => command.run(),
+        Command::Completion(command) => command.run(&mut Arguments::command()),
+        Command::Version(command) => command.run(),
     }
 }

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod build;
+mod docs;
 mod kernels;
 mod lint;
 mod run;
@@ -65,7 +66,13 @@ enum Task {
     /// Installs whatever the other tasks need.
     Setup,
     /// Builds the agent, with the programs in it, in release mode.
-    Build,
+    Build {
+        /// Builds it static, alone in a directory: what deploy/Dockerfile makes an image of.
+        #[arg(long = "static")]
+        is_static: bool,
+    },
+    /// Writes the manual pages and docs/command-line.md, as the command line generates them.
+    Docs,
     /// Runs a command with mounts of its own; `test` runs each test through it.
     #[command(hide = true)]
     Sandbox {
@@ -84,7 +91,8 @@ fn main() -> ExitCode {
         Task::Kernels { packages } => kernels::run(&packages),
         Task::Lint => lint::run(),
         Task::Setup => setup::run(),
-        Task::Build => build::run(),
+        Task::Build { is_static } => build::run(is_static),
+        Task::Docs => docs::run(),
         Task::Sandbox { command } => sandbox::run(&command),
     };
     match done {

@@ -33,6 +33,7 @@ pub const TESTS: &[(&str, &str)] = &[
     ("script", "bsdutils"),
     ("setpriv", "util-linux"),
     ("sysctl", "procps"),
+    ("systemd-analyze", "systemd"),
     ("tc", "iproute2"),
 ];
 /// The newest LLVM that the version of bpf-linker which we install can be built for.

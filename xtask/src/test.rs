@@ -13,7 +13,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{build::cargo, run, sandbox, setup, steps::Steps};
+use crate::{
+    build::{Profile, cargo, static_agent},
+    run, sandbox, setup,
+    steps::Steps,
+};
 
 /// The task.
 pub fn run(soak: bool, arguments: &[OsString]) -> Result<()> {
@@ -21,7 +25,7 @@ pub fn run(soak: bool, arguments: &[OsString]) -> Result<()> {
     sandbox::check(&mut steps, "cargo xtask test")?;
     setup::commands(&mut steps, setup::TESTS)?;
     let envoy = setup::envoy(&mut steps)?;
-    setup::toolchain(&mut steps)?;
+    let static_agent = static_agent(&mut steps, Profile::Debug)?;
 
     steps.begin("build the tests, and the agent with the programs in it");
     let mut build = cargo();
@@ -37,7 +41,7 @@ pub fn run(soak: bool, arguments: &[OsString]) -> Result<()> {
     }
     test.arg("--show-output");
     // Under CI a test that cannot run here fails; it does not pass by being skipped.
-    test.env("CI", "1").env("REDIRECTOR_ENVOY", envoy);
+    test.env("CI", "1").env("REDIRECTOR_ENVOY", envoy).env("REDIRECTOR_STATIC", static_agent);
     if soak {
         test.env("REDIRECTOR_SOAK", "1");
     }
@@ -133,7 +137,7 @@ pub fn runner() -> Result<String> {
 }
 
 /// The target that cargo builds for here, such as `x86_64-unknown-linux-gnu`.
-fn host() -> Result<String> {
+pub fn host() -> Result<String> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output =
         Command::new(rustc).arg("-vV").current_dir(xtask::root()).output().context("run rustc -vV")?;

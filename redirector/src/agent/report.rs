@@ -120,12 +120,14 @@ pub fn hint(reason: Reason) -> Option<&'static str> {
 
 /// The line after which traffic is steered.
 pub fn ready(datapath: &Datapath, live: &Live) {
+    eprintln!("ready: {}", standing(datapath, live));
+}
+
+/// How much is captured and routed.
+pub fn standing(datapath: &Datapath, live: &Live) -> String {
     let routes = live.routes().filter(|(_, slot)| slot.origin != Origin::BuiltIn).count();
-    eprintln!(
-        "ready: {} captured, {}",
-        count(datapath.captured().count(), "interface"),
-        count(routes, "route")
-    );
+    let interfaces = datapath.captured().count();
+    format!("{} captured, {}", count(interfaces, "interface"), count(routes, "route"))
 }
 
 /// What became of the files.
