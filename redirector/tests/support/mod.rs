@@ -12,7 +12,9 @@ pub mod command;
 pub mod envoy;
 pub mod files;
 pub mod frames;
+pub mod kernel;
 pub mod left;
+pub mod link;
 pub mod napi;
 pub mod nat;
 pub mod netns;
@@ -46,7 +48,7 @@ pub fn in_world(test: impl FnOnce(&World)) {
     in_world_at(Hook::Auto, test);
 }
 
-/// Runs a test once for each kind of hook, every time in a world of its own.
+/// Runs a test once for each kind of hook that the kernel has, every time in a world of its own.
 pub fn at_each_hook(test: impl Fn(&World)) {
     for hook in [Hook::Tcx, Hook::Clsact] {
         in_world_at(hook, &test);
@@ -61,6 +63,10 @@ pub fn in_world_at(hook: Hook, test: impl FnOnce(&World)) {
             "these tests need root with CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_BPF"
         );
         println!("skipped: needs root");
+        return;
+    }
+    if hook == Hook::Tcx && !kernel::has_tcx() {
+        println!("not at tcx, which this kernel does not have");
         return;
     }
     test(&World::new(hook));
