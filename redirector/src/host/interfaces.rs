@@ -5,10 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{
-        InfoData, InfoKind, InfoPortKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
-        LinkMessage, VlanFlags,
-    },
+    link::{InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
 };
 
 use super::netlink;
@@ -87,9 +84,6 @@ fn unsupported(message: &LinkMessage) -> Option<&'static str> {
         return Some("it belongs to a VRF, whose connections programs at its ports do not find");
     }
     match header.link_layer_type {
-        Kind::Ether if keeps_tags(message) => {
-            Some("its packets keep their VLAN tag: set `reorder_hdr on`, which is the default")
-        }
         Kind::Ether => None,
         kind if is_layer3(kind) => None,
         _ => Some("its packets begin with neither an Ethernet nor an IP header"),
@@ -111,16 +105,6 @@ fn is_layer3(kind: LinkLayerType) -> bool {
             | Kind::Ipgre
             | Kind::Ip6gre
     )
-}
-
-/// Whether it is a VLAN interface that leaves the tag in the packet (net/8021q/vlan_core.c, vlan_do_receive).
-fn keeps_tags(message: &LinkMessage) -> bool {
-    infos(message).any(|info| match info {
-        LinkInfo::Data(InfoData::Vlan(vlan)) => vlan.iter().any(
-            |part| matches!(part, InfoVlan::Flags((flags, _)) if !flags.contains(VlanFlags::ReorderHdr)),
-        ),
-        _ => false,
-    })
 }
 
 /// The bridge that an interface is a port of.

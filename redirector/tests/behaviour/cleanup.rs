@@ -102,6 +102,9 @@ fn beside_a_running_agent_cleanup_refuses_and_breaks_nothing() {
 #[test]
 fn what_is_not_ours_stays() {
     for place in [Place::TcxFirst, Place::TcxLast, Place::Clsact(1), Place::Clsact(u16::MAX)] {
+        if !place.exists() {
+            continue;
+        }
         at_each_hook(|world| {
             let node = &world.node;
             let _tap = Tap::attach(world, place);

@@ -1,7 +1,7 @@
 //! VLAN interfaces, where the kernel has them.
 
 use crate::support::{
-    Connection, Netns, World, at_each_hook, in_world,
+    Connection, Netns, World, at_each_hook,
     kernel::has_device,
     world::{FAMILIES, HOST_MAC, NODE_MAC, PORT},
 };
@@ -12,7 +12,7 @@ fn connections_by_a_vlan_interface_reach_the_proxy() {
         return;
     }
     at_each_hook(|world| {
-        let client = vlan(world, "vlan10", 10, "");
+        let client = vlan(world, "vlan10", 10);
         let _proxy = world.proxy();
         let agent = world.agent_at("vlan10", &["all:8080=proxy:15001"]);
         assert_all_reach_the_proxy(world, &client);
@@ -28,7 +28,7 @@ fn tagged_connections_pass_where_the_parent_is_captured() {
         return;
     }
     at_each_hook(|world| {
-        let client = vlan(world, "vlan10", 10, "");
+        let client = vlan(world, "vlan10", 10);
         let (_proxy, _real) = (world.proxy(), world.real_server(PORT));
         let agent = world.agent(&["all:8080=proxy:15001"]);
         for family in FAMILIES {
@@ -47,8 +47,8 @@ fn where_a_vlan_interface_and_its_parent_are_captured_each_connection_is_counted
         return;
     }
     at_each_hook(|world| {
-        let client = vlan(world, "to-client.10", 10, "");
-        let other = vlan(world, "other", 20, "");
+        let client = vlan(world, "to-client.10", 10);
+        let other = vlan(world, "other", 20);
         let (_proxy, _real) = (world.proxy(), world.real_server(PORT));
         let agent = world.agent_at("to-client*", &["all:8080=proxy:15001"]);
         for family in FAMILIES {
@@ -63,23 +63,8 @@ fn where_a_vlan_interface_and_its_parent_are_captured_each_connection_is_counted
     });
 }
 
-#[test]
-fn a_vlan_interface_whose_packets_keep_their_tag_is_refused() {
-    if !has_device("vlan") {
-        return;
-    }
-    in_world(|world| {
-        let _client = vlan(world, "vlan10", 10, "reorder_hdr off");
-        world.redirector("check --interface vlan10").assert_code(5).assert_says(&[
-            "FAIL",
-            "interface-unsupported",
-            "vlan10: its packets keep their VLAN tag",
-        ]);
-    });
-}
-
 /// A client that reaches the node in a VLAN of the client's link, by an interface that has this name at the node.
-fn vlan(world: &World, name: &str, id: u8, options: &str) -> Netns {
+fn vlan(world: &World, name: &str, id: u8) -> Netns {
     let client = Netns::new("client in a VLAN");
     world.client.ip(&format!(
         "link add link to-node name vlan{id} type vlan id {id}
@@ -87,7 +72,7 @@ fn vlan(world: &World, name: &str, id: u8, options: &str) -> Netns {
         client.path()
     ));
     world.node.ip(&format!(
-        "link add link to-client name {name} type vlan id {id} {options}
+        "link add link to-client name {name} type vlan id {id}
          link set {name} addrgenmode none
          address add 10.0.{id}.1/24 dev {name}
          address add 2001:db8:{id}::1/64 dev {name} nodad
