@@ -55,8 +55,11 @@ enum Task {
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<OsString>,
     },
-    /// Runs the demonstration on Debian's kernels, each in an emulated machine.
+    /// Runs the demonstration, and tests, on Debian's kernels, each in an emulated machine.
     Kernels {
+        /// Runs all tests of behaviour that need no Envoy, rather than those of what differs between kernels.
+        #[arg(long)]
+        all: bool,
         /// Packages of Debian's kernels, such as `linux-image-amd64`.
         #[arg(value_name = "PACKAGE")]
         packages: Vec<String>,
@@ -88,7 +91,7 @@ fn main() -> ExitCode {
         Task::Run { args, .. } => run::on_host(&args),
         Task::Test { soak, args } => test::run(soak, &args),
         Task::Bench { args } => bench::run(&args),
-        Task::Kernels { packages } => kernels::run(&packages),
+        Task::Kernels { all, packages } => kernels::run(all, &packages),
         Task::Lint => lint::run(),
         Task::Setup => setup::run(),
         Task::Build { is_static } => build::run(is_static),
