@@ -5,6 +5,7 @@ pub(crate) mod report;
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,15 +13,16 @@ use anyhow::{Context as _, anyhow};
 use redirector_common::{Family, Protocol, entries::ProxyEntry};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{Instant, sleep_until},
+    time::{Instant, interval, sleep_until},
 };
 
 use crate::{
-    datapath::{Datapath, Marking, Repair},
+    datapath::{Datapath, Hook, Marking, Repair},
     failure::{Exit, Failure},
-    host::{self, Lock, Movable, Netfilter, PolicyRouting, Watch, Watched},
+    host::{self, Lock, Movable, Netfilter, Order, PolicyRouting, Watch, Watched},
+    metrics::{BEAT, Metrics, Repaired, Server, Stage},
     routes::{self, Compiled, Index, Origin, Route, Target},
-    settings::{OnExit, Settings},
+    settings::{MetricsListen, OnExit, Settings},
 };
 use capture::Captures;
 
@@ -30,6 +32,7 @@ struct Agent {
     netfilter: Netfilter,
     routing: PolicyRouting,
     movable: Movable,
+    metrics: Arc<Metrics>,
     _lock: Lock,
 }
 
@@ -52,7 +55,12 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
 
-    let mut agent = begin(lock, &settings, &compiled)?;
+    let metrics = Metrics::new();
+    let _server = match settings.metrics_listen {
+        MetricsListen::Off => None,
+        MetricsListen::At(address) => Some(Server::start(address, metrics.clone())?),
+    };
+    let mut agent = begin(lock, &settings, &compiled, metrics.clone())?;
     agent.datapath.attach_sk_lookup()?;
     // From here on traffic is steered. A crash before this leaves rules on a mark that no packet has; after it,
     // TCX programs and sk_lookup are gone with the process, and clsact filters stay and pass what they would steer.
@@ -60,23 +68,31 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     report::failed(agent.routing.tidy());
     report::order(agent.routing.come_first(settings.movable)?);
     report::failed(agent.make_way(&compiled));
+    agent.observe(&captures)?;
+    metrics.enter(Stage::Steering);
     report::ready(&agent.datapath, &compiled);
 
+    let mut beat = interval(BEAT);
     let mut reconcile_at = Instant::now() + settings.reconcile;
     loop {
+        metrics.beat();
         tokio::select! {
+            _ = beat.tick() => {}
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             () = interfaces.changed() => report::failed(agent.follow(&captures)),
             // Changes come in groups: the kernel takes a rule after another, and a program with its qdisc.
             () = ours.changed() => reconcile_at = reconcile_at.min(Instant::now() + SETTLED),
             () = sleep_until(reconcile_at) => {
+                let begin = Instant::now();
                 report::failed(agent.reconcile(&captures, &compiled));
+                metrics.reconciled(begin.elapsed());
                 reconcile_at = Instant::now() + settings.reconcile;
             }
             () = agent.netfilter.changed() => report::failed(agent.follow_nat(&compiled)),
         }
     }
+    metrics.enter(Stage::Ending);
     agent.datapath.detach()?;
     report::summary(&mut agent.datapath, &compiled)?;
     Ok(())
@@ -90,13 +106,24 @@ impl Agent {
     fn reconcile(&mut self, captures: &Captures, compiled: &Compiled) -> anyhow::Result<()> {
         self.follow(captures)?;
         let rules = self.routing.repair()?;
+        self.metrics.repaired(Repaired::Rules, rules.len());
         let rules = rules
             .into_iter()
             .map(|rule| Repair::Done(format!("{rule}: added again, for somebody had removed it")));
         report::repairs(&rules.collect::<Vec<_>>());
-        report::order(self.routing.come_first(self.movable)?);
-        report::repairs(&self.datapath.repair(&host::interfaces()?));
-        if self.netfilter.repair()? { self.make_way(compiled) } else { Ok(()) }
+        let order = self.routing.come_first(self.movable)?;
+        self.metrics.repaired(Repaired::Order, matches!(order, Some(Order::Moved { .. })).into());
+        report::order(order);
+        let programs = self.datapath.repair(&host::interfaces()?);
+        let done = programs.iter().filter(|repair| matches!(repair, Repair::Done(_))).count();
+        self.metrics.repaired(Repaired::Programs, done);
+        report::repairs(&programs);
+        self.observe(captures)?;
+        if !self.netfilter.repair()? {
+            return Ok(());
+        }
+        self.metrics.repaired(Repaired::Netfilter, 1);
+        self.make_way(compiled)
     }
 
     /// Follows interfaces and addresses.
@@ -104,7 +131,20 @@ impl Agent {
         self.datapath.set_locals(&host::addresses()?)?;
         let interfaces = host::interfaces()?;
         report::next_hops(&self.datapath.set_next_hops(&interfaces)?);
-        captures.follow(&mut self.datapath, &interfaces, false)
+        captures.follow(&mut self.datapath, &interfaces, false)?;
+        self.observe(captures)
+    }
+
+    /// Records what is attached.
+    fn observe(&self, captures: &Captures) -> anyhow::Result<()> {
+        for (state, number) in captures.count(&self.datapath, &host::interfaces()?) {
+            self.metrics.interfaces(state, number);
+        }
+        for hook in [Hook::Tcx, Hook::Clsact] {
+            self.metrics.attached(hook, self.datapath.attached_at(hook));
+        }
+        self.metrics.takes(self.datapath.takes());
+        Ok(())
     }
 
     /// Follows NAT that comes and goes.
@@ -121,7 +161,12 @@ impl Agent {
 }
 
 /// Everything but what steers: programs, maps, listeners, rules.
-fn begin(lock: Lock, settings: &Settings, compiled: &Compiled) -> Result<Agent, Failure> {
+fn begin(
+    lock: Lock,
+    settings: &Settings,
+    compiled: &Compiled,
+    metrics: Arc<Metrics>,
+) -> Result<Agent, Failure> {
     let (numbers, moved) = host::choose_numbers(settings.routing, settings.movable)?;
     report::moved(&moved);
     let mut datapath = Datapath::load(&settings.limits, Marking::new(numbers.mark))?;
@@ -134,10 +179,12 @@ fn begin(lock: Lock, settings: &Settings, compiled: &Compiled) -> Result<Agent, 
             report::proxy(address, listening);
         }
     }
+    metrics.published(compiled);
+    metrics.source(datapath.maps()?, datapath.learner()?);
     let routing = PolicyRouting::install(numbers)?;
     let owned = settings.on_exit == OnExit::Detach;
     let netfilter = Netfilter::install(settings.netfilter, numbers.mark, owned)?;
-    Ok(Agent { datapath, netfilter, routing, movable: settings.movable, _lock: lock })
+    Ok(Agent { datapath, netfilter, routing, movable: settings.movable, metrics, _lock: lock })
 }
 
 /// Checks and compiles the routes, with those built in.

@@ -1,0 +1,121 @@
+//! What is true at the moment of a scrape.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use anyhow::Result;
+use redirector_common::{Protocol, Verdict};
+
+use super::{
+    process::Process,
+    record::{Metrics, Source},
+};
+use crate::{
+    agent::listener_addresses,
+    datapath::{Counters, Fill, FoundRoute, Listening},
+};
+
+/// All that is written at a scrape.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub recorded: Arc<Metrics>,
+    /// Nothing before the programs are loaded.
+    pub kernel: Option<Kernel>,
+    pub process: Process,
+}
+
+/// What is read from the maps.
+#[derive(Debug)]
+pub struct Kernel {
+    pub packets: Counters,
+    pub routes: Routes,
+    pub fill: Vec<(&'static str, Fill)>,
+    pub proxies: BTreeMap<SocketAddr, bool>,
+}
+
+/// What the routes did, by name. Two of one name, of different origins or alike in what the kernel keeps of a name, are
+/// one here.
+#[derive(Debug, Default)]
+pub struct Routes {
+    pub connections: BTreeMap<(String, Verdict), u64>,
+    pub lost: BTreeMap<String, u64>,
+    pub available: BTreeMap<String, bool>,
+    pub left_out: usize,
+}
+
+/// Routes that are shown though nothing came of them yet, in the order of their slots.
+const IDLE: usize = 1_000;
+
+/// Routes that are shown at most.
+const MOST: usize = 10_000;
+
+impl Snapshot {
+    /// Reads what the kernel counted.
+    ///
+    /// # Errors
+    ///
+    /// A map cannot be read.
+    pub fn take(metrics: &Arc<Metrics>) -> Result<Self> {
+        let kernel = metrics.source.get().map(Kernel::read).transpose()?;
+        Ok(Self { recorded: metrics.clone(), kernel, process: Process::read() })
+    }
+}
+
+impl Kernel {
+    fn read(source: &Source) -> Result<Self> {
+        let Source { maps, learner } = source;
+        let mut packets = maps.counters()?;
+        // What cannot occur is not worth a line. Should it occur, it is.
+        packets.retain(|(verdict, reason, count)| {
+            count.packets > 0 || reason.verdicts().any(|possible| possible == *verdict)
+        });
+        let (mut proxies, mut listening) = (BTreeMap::new(), BTreeMap::new());
+        for (slot, proxy) in maps.proxies()? {
+            for (family, address) in listener_addresses(&proxy) {
+                let takes = !matches!(learner.learn(slot, Protocol::Tcp, family)?, Listening::No(_));
+                proxies.insert(address, takes);
+                *listening.entry(slot).or_insert(false) |= takes;
+            }
+        }
+
+        let found = maps.routes()?;
+        let fill = maps.fill(found.len())?;
+        let (number, stats) = (found.len(), maps.route_stats()?);
+        let mut routes = Routes::default();
+        let mut hops = BTreeMap::new();
+        let mut shown = 0;
+        for route in found.into_iter().enumerate().filter(is_shown).map(|(_, route)| route).take(MOST) {
+            let name = route.name();
+            for (verdict, connections) in route.verdicts() {
+                *routes.connections.entry((name.clone(), verdict)).or_default() += connections;
+            }
+            if route.is_proxy() {
+                *routes.lost.entry(name.clone()).or_default() += stats.lost(&route)?;
+            }
+            let target = route.entry.target;
+            let available = if route.is_proxy() {
+                Some(listening.get(&target).copied().unwrap_or_default())
+            } else if route.is_interface() {
+                Some(match hops.entry(target) {
+                    Entry::Occupied(known) => *known.get(),
+                    Entry::Vacant(unknown) => *unknown.insert(maps.next_hop_is_up(target)?),
+                })
+            } else {
+                None
+            };
+            if let Some(available) = available {
+                *routes.available.entry(name).or_insert(true) &= available;
+            }
+            shown += 1;
+        }
+        routes.left_out = number - shown;
+        Ok(Self { packets, routes, fill, proxies })
+    }
+}
+
+fn is_shown((place, route): &(usize, FoundRoute)) -> bool {
+    *place < IDLE || route.totals.connections + route.totals.unavailable > 0
+}
