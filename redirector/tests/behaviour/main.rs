@@ -19,6 +19,7 @@ mod lifecycle;
 mod links;
 mod listeners;
 mod loopback;
+mod metrics;
 mod neighbours;
 mod netfilter;
 mod next_hops;
