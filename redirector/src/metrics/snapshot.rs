@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use redirector_common::{Protocol, Verdict};
+use redirector_common::{Protocol, Verdict, entries::RouteKind};
 
 use super::{
     process::Process,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     agent::listener_addresses,
-    datapath::{Counters, Fill, FoundRoute, Listening},
+    datapath::{Counters, Fill, FoundMaps, FoundRoute, Listening},
 };
 
 /// All that is written at a scrape.
@@ -66,40 +66,47 @@ impl Snapshot {
 
 impl Kernel {
     fn read(source: &Source) -> Result<Self> {
-        let Source { maps, learner } = source;
+        let maps = &source.maps;
         let mut packets = maps.counters()?;
         // What cannot occur is not worth a line. Should it occur, it is.
         packets.retain(|(verdict, reason, count)| {
             count.packets > 0 || reason.verdicts().any(|possible| possible == *verdict)
         });
-        let (mut proxies, mut listening) = (BTreeMap::new(), BTreeMap::new());
+        let (mut proxies, mut targets) = (BTreeMap::new(), Targets::new());
         for (slot, proxy) in maps.proxies()? {
             for (family, address) in listener_addresses(&proxy) {
-                let takes = !matches!(learner.learn(slot, Protocol::Tcp, family)?, Listening::No(_));
+                let listening = source.learner.learn(slot, Protocol::Tcp, family)?;
+                let takes = !matches!(listening, Listening::No(_));
                 proxies.insert(address, takes);
-                *listening.entry(slot).or_insert(false) |= takes;
+                *targets.entry((RouteKind::Proxy, slot)).or_default() |= takes;
             }
         }
-
         let found = maps.routes()?;
         let fill = maps.fill(found.len())?;
+        Ok(Self { packets, routes: Routes::read(found, maps, targets)?, fill, proxies })
+    }
+}
+
+/// Which proxies and next hops, by slot, can be reached. Next hops are looked at when a route leads there.
+type Targets = BTreeMap<(RouteKind, u32), bool>;
+
+impl Routes {
+    fn read(found: Vec<FoundRoute>, maps: &FoundMaps, mut targets: Targets) -> Result<Self> {
         let (number, stats) = (found.len(), maps.route_stats()?);
-        let mut routes = Routes::default();
-        let mut hops = BTreeMap::new();
-        let mut shown = 0;
-        for route in found.into_iter().enumerate().filter(is_shown).map(|(_, route)| route).take(MOST) {
-            let name = route.name();
+        let is_shown = |(place, route): &(usize, FoundRoute)| {
+            *place < IDLE || route.totals.connections + route.totals.unavailable > 0
+        };
+        let mut routes = Self { left_out: number, ..Self::default() };
+        for (_, route) in found.into_iter().enumerate().filter(is_shown).take(MOST) {
+            let (name, target) = (route.name(), route.entry.target);
             for (verdict, connections) in route.verdicts() {
                 *routes.connections.entry((name.clone(), verdict)).or_default() += connections;
             }
-            if route.is_proxy() {
-                *routes.lost.entry(name.clone()).or_default() += stats.lost(&route)?;
-            }
-            let target = route.entry.target;
             let available = if route.is_proxy() {
-                Some(listening.get(&target).copied().unwrap_or_default())
+                *routes.lost.entry(name.clone()).or_default() += stats.lost(&route)?;
+                Some(targets.get(&(RouteKind::Proxy, target)).copied().unwrap_or_default())
             } else if route.is_interface() {
-                Some(match hops.entry(target) {
+                Some(match targets.entry((RouteKind::Interface, target)) {
                     Entry::Occupied(known) => *known.get(),
                     Entry::Vacant(unknown) => *unknown.insert(maps.next_hop_is_up(target)?),
                 })
@@ -109,13 +116,8 @@ impl Kernel {
             if let Some(available) = available {
                 *routes.available.entry(name).or_insert(true) &= available;
             }
-            shown += 1;
+            routes.left_out -= 1;
         }
-        routes.left_out = number - shown;
-        Ok(Self { packets, routes, fill, proxies })
+        Ok(routes)
     }
-}
-
-fn is_shown((place, route): &(usize, FoundRoute)) -> bool {
-    *place < IDLE || route.totals.connections + route.totals.unavailable > 0
 }

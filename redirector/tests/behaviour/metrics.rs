@@ -364,6 +364,21 @@ fn only_what_is_there_is_answered_and_only_to_those_who_read() {
 }
 
 #[test]
+fn to_serve_takes_no_capability_that_the_agent_does_not_need_anyway() {
+    in_world(|world| {
+        let _proxy = world.proxy();
+        let mut command = world.node.command("setpriv");
+        command.args(["--bounding-set=-all,+bpf,+net_admin,+perfmon", "--inh-caps=-all", "--", BINARY]);
+        command.args(run_arguments(world.hook, "to-client", ROUTES));
+        let agent = Agent::spawn(command);
+        agent.wait_until_ready();
+        let page = world.metrics();
+        assert_eq!(page.value("redirector_proxy_listening{address=\"127.0.0.1:15001\"}"), 1.0);
+        assert_eq!(page.value("redirector_route_target_available{route=\"away\"}"), 1.0);
+    });
+}
+
+#[test]
 fn a_port_that_is_taken_ends_the_agent_before_it_attaches_anything() {
     in_world(|world| {
         let before = Snapshot::take(&world.node);
