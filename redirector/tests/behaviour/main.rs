@@ -26,6 +26,7 @@ mod next_hops;
 mod ranking;
 mod repairs;
 mod resets;
+mod serving;
 mod status;
 mod steering;
 mod sysctls;
