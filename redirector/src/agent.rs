@@ -7,23 +7,24 @@ pub(crate) mod report;
 mod routes;
 mod views;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use redirector_common::{Family, entries::ProxyEntry};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{Instant, sleep_until},
+    time::{Instant, interval, sleep_until},
 };
 
 use crate::{
     config,
-    datapath::{Datapath, Marking, Repair},
+    datapath::{Datapath, Hook, Marking, Repair},
     failure::{Exit, Failure},
-    host::{self, Lock, Movable, Netfilter, PolicyRouting, Watch, Watched},
+    host::{self, Lock, Movable, Netfilter, Order, PolicyRouting, Watch, Watched},
+    metrics::{BEAT, Metrics, Repaired, Server, Stage},
     routes::{Compiled, Origin, RouteSets, live::Change},
     service::{self, Watchdog},
-    settings::{OnExit, Settings},
+    settings::{MetricsListen, OnExit, Settings},
 };
 use capture::Captures;
 use command::{Changed, Command, Handle, Refused};
@@ -40,6 +41,7 @@ struct Agent {
     captures: Captures,
     /// The file that was named, if one was.
     config: Option<PathBuf>,
+    metrics: Arc<Metrics>,
     _lock: Lock,
 }
 
@@ -66,7 +68,12 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
     let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     let mut watchdog = Watchdog::new();
 
-    let mut agent = begin(lock, captures, &settings, config)?;
+    let metrics = Metrics::new();
+    let _server = match settings.metrics_listen {
+        MetricsListen::Off => None,
+        MetricsListen::At(address) => Some(Server::start(address, metrics.clone())?),
+    };
+    let mut agent = begin(lock, captures, &settings, config, metrics.clone())?;
     agent.datapath.attach_sk_lookup()?;
     // From here on traffic is steered. A crash before this leaves rules on a mark that no packet has; after it,
     // TCX programs and sk_lookup are gone with the process, and clsact filters stay and pass what they would steer.
@@ -74,14 +81,19 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
     report::failed(agent.routing.tidy());
     report::order(agent.routing.come_first(settings.movable)?);
     report::failed(agent.make_way());
+    agent.observe()?;
+    metrics.enter(Stage::Steering);
     report::ready(&agent.datapath, &agent.routes.live);
     report::failed(service::ready(&report::standing(&agent.datapath, &agent.routes.live)));
 
     let (_handle, mut commands) = Handle::new();
+    let mut beat = interval(BEAT);
     let mut reload_at = None;
     let mut reconcile_at = Instant::now() + settings.reconcile;
     loop {
+        metrics.beat();
         tokio::select! {
+            _ = beat.tick() => {}
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             Some(command) = commands.recv() => agent.answer(command),
@@ -101,7 +113,9 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
             // Changes come in groups: the kernel takes a rule after another, and a program with its qdisc.
             () = ours.changed() => reconcile_at = reconcile_at.min(Instant::now() + SETTLED),
             () = sleep_until(reconcile_at) => {
+                let begin = Instant::now();
                 report::failed(agent.reconcile());
+                metrics.reconciled(begin.elapsed());
                 reconcile_at = Instant::now() + settings.reconcile;
             }
             () = agent.netfilter.changed() => report::failed(agent.follow_nat()),
@@ -109,6 +123,7 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
         }
     }
     report::failed(service::stopping());
+    metrics.enter(Stage::Ending);
     agent.datapath.detach()?;
     report::summary(&mut agent.datapath, &agent.routes.live)?;
     Ok(())
@@ -132,7 +147,9 @@ impl Agent {
             Command::Change { request, dry_run, since, reply } => {
                 let changed =
                     self.routes.requested(request).and_then(|change| self.change(&[change], dry_run));
-                tracing::debug!(elapsed = ?since.elapsed(), ?changed, "answered a change");
+                if changed.is_ok() && !dry_run {
+                    self.metrics.propagated(Origin::Api, since.elapsed());
+                }
                 drop(reply.send(changed));
             }
             Command::Reload(reply) => drop(reply.send(self.reload())),
@@ -153,11 +170,22 @@ impl Agent {
         if !delta.words.is_empty() || !delta.prefixes.is_empty() {
             report::failed(self.make_way());
         }
+        self.metrics.published(&self.routes.live);
         Ok(changed)
     }
 
     /// Reads the files again and applies their routes, or refuses them whole and keeps the old ones.
     fn reload(&mut self) -> Result<Changed, String> {
+        let begin = Instant::now();
+        let result = self.apply_files();
+        self.metrics.reloaded(result.is_ok());
+        if result.is_ok() {
+            self.metrics.propagated(Origin::Files, begin.elapsed());
+        }
+        result
+    }
+
+    fn apply_files(&mut self) -> Result<Changed, String> {
         let settings = config::read(self.config.as_deref()).map_err(|errors| errors.to_string())?;
         let routes = settings.routes.get(&Origin::Files).cloned().unwrap_or_default();
         let change = self.routes.live.replacement(Origin::Files, routes);
@@ -175,13 +203,24 @@ impl Agent {
     fn reconcile(&mut self) -> anyhow::Result<()> {
         self.follow()?;
         let rules = self.routing.repair()?;
+        self.metrics.repaired(Repaired::Rules, rules.len());
         let rules = rules
             .into_iter()
             .map(|rule| Repair::Done(format!("{rule}: added again, for somebody had removed it")));
         report::repairs(&rules.collect::<Vec<_>>());
-        report::order(self.routing.come_first(self.movable)?);
-        report::repairs(&self.datapath.repair(&host::interfaces()?));
-        if self.netfilter.repair()? { self.make_way() } else { Ok(()) }
+        let order = self.routing.come_first(self.movable)?;
+        self.metrics.repaired(Repaired::Order, matches!(order, Some(Order::Moved { .. })).into());
+        report::order(order);
+        let programs = self.datapath.repair(&host::interfaces()?);
+        let done = programs.iter().filter(|repair| matches!(repair, Repair::Done(_))).count();
+        self.metrics.repaired(Repaired::Programs, done);
+        report::repairs(&programs);
+        self.observe()?;
+        if !self.netfilter.repair()? {
+            return Ok(());
+        }
+        self.metrics.repaired(Repaired::Netfilter, 1);
+        self.make_way()
     }
 
     /// Follows interfaces and addresses.
@@ -189,7 +228,20 @@ impl Agent {
         self.datapath.set_locals(&host::addresses()?)?;
         let interfaces = host::interfaces()?;
         report::next_hops(&self.datapath.set_next_hops(&interfaces)?);
-        self.captures.follow(&mut self.datapath, &interfaces, false)
+        self.captures.follow(&mut self.datapath, &interfaces, false)?;
+        self.observe()
+    }
+
+    /// Records what is attached.
+    fn observe(&self) -> anyhow::Result<()> {
+        for (state, number) in self.captures.count(&self.datapath, &host::interfaces()?) {
+            self.metrics.interfaces(state, number);
+        }
+        for hook in [Hook::Tcx, Hook::Clsact] {
+            self.metrics.attached(hook, self.datapath.attached_at(hook));
+        }
+        self.metrics.takes(self.datapath.takes());
+        Ok(())
     }
 
     /// Follows NAT that comes and goes.
@@ -215,6 +267,7 @@ fn begin(
     captures: Captures,
     settings: &Settings,
     config: Option<PathBuf>,
+    metrics: Arc<Metrics>,
 ) -> Result<Agent, Failure> {
     let (numbers, moved) = host::choose_numbers(settings.routing, settings.movable)?;
     report::moved(&moved);
@@ -226,11 +279,13 @@ fn begin(
     datapath.set_locals(&host::addresses()?)?;
     report::next_hops(&datapath.set_next_hops(&host::interfaces()?)?);
     routes::learn(&mut datapath, &delta)?;
+    metrics.published(&routes.live);
+    metrics.source(datapath.maps()?, datapath.learner()?);
     let routing = PolicyRouting::install(numbers)?;
     let owned = settings.on_exit == OnExit::Detach;
     let netfilter = Netfilter::install(settings.netfilter, numbers.mark, owned)?;
     let movable = settings.movable;
-    Ok(Agent { datapath, routes, netfilter, routing, movable, captures, config, _lock: lock })
+    Ok(Agent { datapath, routes, netfilter, routing, movable, captures, config, metrics, _lock: lock })
 }
 
 /// What brings these routes into a table that has none.

@@ -8,6 +8,7 @@ pub mod datapath;
 pub mod failure;
 pub mod finding;
 pub mod host;
+pub mod metrics;
 pub mod proxies;
 pub mod routes;
 pub mod service;

@@ -1,8 +1,10 @@
 //! System calls that no library here wraps.
 
+pub mod batch;
 mod bpf;
 pub mod links;
 pub mod objects;
+mod test_run;
 
 use std::{
     ffi::CString,
@@ -12,6 +14,8 @@ use std::{
     os::{fd::AsRawFd as _, unix::ffi::OsStrExt as _},
     path::Path,
 };
+
+pub use test_run::test_run;
 
 /// The cookie of the calling thread's network namespace: unique until the host reboots.
 ///
@@ -87,4 +91,11 @@ pub fn filesystem_kind(path: &Path) -> io::Result<i64> {
     // SAFETY: the path ends in a zero byte and both are live.
     let result = unsafe { libc::statfs(path.as_ptr(), &raw mut facts) };
     if result == 0 { Ok(facts.f_type as i64) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Size of a page of memory, in bytes.
+pub fn page_size() -> u64 {
+    // SAFETY: it reads a constant of the process.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(size).unwrap_or(4096)
 }

@@ -8,6 +8,7 @@ use crate::{
     datapath::{AttachMode, Datapath},
     failure::{Exit, Failure},
     host::{self, Interface},
+    metrics::InterfaceState,
     settings::InterfaceGlobs,
 };
 
@@ -60,6 +61,18 @@ impl Captures {
     fn wants(&self, interface: &Interface) -> bool {
         let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(&interface.name));
         matches(&self.patterns) && !matches(&self.exclude)
+    }
+
+    /// How many interfaces that match are captured, were refused, and cannot be captured.
+    pub fn count(&self, datapath: &Datapath, interfaces: &[Interface]) -> [(InterfaceState, usize); 3] {
+        let captured: Vec<u32> = datapath.captured().collect();
+        let state = |interface: &Interface| match interface.unsupported {
+            Some(_) => InterfaceState::Unsupported,
+            None if captured.contains(&interface.index) => InterfaceState::Captured,
+            None => InterfaceState::Failed,
+        };
+        let states = interfaces.iter().filter(|interface| self.wants(interface)).map(state);
+        InterfaceState::ALL.map(|wanted| (wanted, states.clone().filter(|state| *state == wanted).count()))
     }
 
     /// Captures what matches and is not captured yet, and forgets what is gone. At the start a failure is an error;

@@ -1,6 +1,6 @@
 //! `redirector run`: the agent in the foreground.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use redirector::{
     agent,
@@ -9,7 +9,7 @@ use redirector::{
     failure::{Exit, Failure},
     host::NetfilterMode,
     routes::{Origin, Protected, Route},
-    settings::{InterfaceGlobs, Number, OnExit, Settings},
+    settings::{InterfaceGlobs, MetricsListen, Number, OnExit, Settings},
 };
 
 /// What the agent is told on the command line, or else by the environment.
@@ -74,9 +74,10 @@ pub struct Run {
     #[arg(long, env = "REDIRECTOR_STATE_DIR", hide_env_values = true, value_name = "DIRECTORY")]
     state_dir: Option<PathBuf>,
 
-    /// Where metrics and health are served [default: 127.0.0.1:9464]
+    /// Where metrics and health are served: an address of loopback, or off [default: 127.0.0.1:9464]
     #[arg(long, env = "REDIRECTOR_METRICS_LISTEN", hide_env_values = true, value_name = "ADDRESS:PORT")]
-    metrics_listen: Option<SocketAddr>,
+    #[arg(value_parser = numbers::metrics_listen)]
+    metrics_listen: Option<MetricsListen>,
 }
 
 const ROUTE_HELP: &str = "\

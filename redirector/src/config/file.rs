@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -154,7 +153,7 @@ impl Files {
     }
 
     fn metrics(&mut self, reader: &mut Reader, _key: &str, value: &Value) {
-        let listen = reader.parsed::<SocketAddr>(value, "an address and port such as \"127.0.0.1:9464\"");
+        let listen = reader.checked(value, "an address and port, or \"off\"", numbers::metrics_listen);
         store(&mut self.settings.metrics_listen, listen);
     }
 
@@ -223,9 +222,20 @@ impl Reader<'_> {
     }
 
     fn duration(&mut self, value: &Value) -> Option<Duration> {
-        let text = self.string(value, "a duration such as \"30s\"")?;
-        let time = numbers::reconcile(text);
-        time.or_else(|error| self.wrong(self.span(value), format!("`{text}` is {error}")).ok_or(())).ok()
+        self.checked(value, "a duration such as \"30s\"", numbers::reconcile)
+    }
+
+    /// A string of which `read` makes something, or says what it is instead.
+    fn checked<T>(
+        &mut self,
+        value: &Value,
+        expected: &str,
+        read: fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = self.string(value, expected)?;
+        read(text)
+            .or_else(|error| self.wrong(self.span(value), format!("`{text}` is {error}")).ok_or(()))
+            .ok()
     }
 
     fn directory(&mut self, value: &Value) -> Option<PathBuf> {

@@ -82,6 +82,16 @@ impl Datapath {
         self.interfaces.keys().copied()
     }
 
+    /// How many of them have a program at this kind of hook.
+    pub fn attached_at(&self, hook: Hook) -> usize {
+        self.interfaces.values().filter(|attachment| attachment.hook == hook).count()
+    }
+
+    /// Whether `sk_lookup` is attached, which takes what is steered.
+    pub fn takes(&self) -> bool {
+        self.sk_lookup.is_some()
+    }
+
     /// Detaches everything: first what steers, then what takes it.
     ///
     /// # Errors

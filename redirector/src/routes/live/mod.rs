@@ -99,6 +99,11 @@ impl Live {
         unused.next_hops.iter().for_each(|number| self.next_hops.give_back(*number));
     }
 
+    /// How many routes an origin gives.
+    pub fn count(&self, origin: Origin) -> usize {
+        self.slots.of(origin).count()
+    }
+
     /// Every route, by slot.
     pub fn routes(&self) -> impl Iterator<Item = (u32, &Slot)> {
         self.slots.iter()
