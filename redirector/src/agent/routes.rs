@@ -100,15 +100,6 @@ impl Routes {
         }
     }
 
-    /// The routes of an origin, as a change would leave them.
-    pub fn after(&self, change: &Change) -> Vec<Route> {
-        let kept = self.live.routes().filter(|(_, slot)| slot.origin == change.origin);
-        let kept = kept.map(|(_, slot)| &*slot.route).filter(|route| {
-            !change.remove.contains(&route.name) && !change.add.iter().any(|other| other.name == route.name)
-        });
-        kept.chain(&change.add).cloned().collect()
-    }
-
     /// Writes a change. What is in its way goes first.
     fn write(&mut self, datapath: &mut Datapath, delta: &Delta) -> Result<()> {
         let waiting = self.grace.as_ref().is_some_and(|(_, unused)| unused.is_in_the_way_of(delta));

@@ -68,8 +68,8 @@ impl Datapath {
             .map_max_entries("ROUTES", limits.routes)
             .map_max_entries("ROUTE_STATS", limits.routes)
             .map_max_entries("ROUTE_NAMES", limits.routes)
-            .map_max_entries("PREFIXES", twice(limits.prefixes))
-            .map_max_entries("SOURCES", twice(limits.sources))
+            .map_max_entries("PREFIXES", limits.prefixes.saturating_mul(TRIE_ROOM))
+            .map_max_entries("SOURCES", limits.sources.saturating_mul(TRIE_ROOM))
             .map_max_entries("PROXIES", limits.proxies)
             .map_max_entries("LISTENERS", limits.proxies * LISTENERS_PER_PROXY)
             .load(OBJECT)
@@ -152,11 +152,9 @@ impl Drop for Datapath {
     }
 }
 
-/// Room for what is and for what is to be: while routes change, both stand in the tries, which take memory for what is in
-/// them only.
-fn twice(limit: u32) -> u32 {
-    limit.saturating_mul(2)
-}
+/// How many times its limit a trie has room for: while routes change, what is and what is to be both stand in it. It takes memory
+/// for what is in it only.
+pub(super) const TRIE_ROOM: u32 = 2;
 
 /// Tells a kernel that refuses the program from a user who may not load it: both are EACCES. Where there is a
 /// verifier's log, thousands of lines, its last two say why.

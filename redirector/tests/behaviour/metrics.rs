@@ -314,8 +314,9 @@ fn new_connections(moved: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     for (sample, change) in moved {
         let Some((name, labels)) = sample.split_once('{') else { continue };
         let Some((_, short)) = names.iter().find(|(long, _)| *long == name) else { continue };
-        if !["established", "local", "not-new"].iter().any(|reason| labels.contains(&format!("\"{reason}\"")))
-        {
+        // Hosts speak of themselves too, by multicast.
+        let others = ["established", "local", "not-new", "extension-header", "not-ip"];
+        if !others.iter().any(|reason| labels.contains(&format!("\"{reason}\""))) {
             shown.insert(format!("{short}{{{labels}"), *change);
         }
     }

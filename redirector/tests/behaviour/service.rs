@@ -124,7 +124,7 @@ fn without_a_service_manager_nothing_is_told_and_nothing_fails() {
     in_world(|world| {
         let agent = world.agent(&["web:8080=proxy:15001"]);
         agent.signal(Signal::SIGHUP);
-        agent.wait_for("reload:");
+        agent.wait_for("configuration applied: 0 routes added");
         agent.stop();
     });
 }

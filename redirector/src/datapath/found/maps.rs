@@ -15,7 +15,7 @@ use redirector_common::entries::{CapturedEntry, NextHopEntry, PrefixEntry, Prefi
 
 use super::{OurProgram, known::OURS};
 use crate::{
-    datapath::{Counters, counters},
+    datapath::{Counters, counters, load::TRIE_ROOM},
     sys::batch,
 };
 
@@ -119,14 +119,15 @@ impl FoundMaps {
     ///
     /// A map cannot be read.
     pub fn fill(&self, routes: usize) -> Result<Vec<(&'static str, Fill)>> {
-        let fill = |name, entries: usize| -> Result<_> {
-            Ok((name, Fill { entries: entries as u32, capacity: self.data(name)?.info()?.max_entries() }))
+        let fill = |name, entries: usize, room: u32| -> Result<_> {
+            let capacity = self.data(name)?.info()?.max_entries() / room;
+            Ok((name, Fill { entries: entries as u32, capacity }))
         };
         Ok(vec![
-            fill("ROUTES", routes)?,
-            fill("PREFIXES", self.count_trie("PREFIXES")?)?,
-            fill("SOURCES", self.count_trie("SOURCES")?)?,
-            fill("PROXIES", self.proxies()?.len())?,
+            fill("ROUTES", routes, 1)?,
+            fill("PREFIXES", self.count_trie("PREFIXES")?, TRIE_ROOM)?,
+            fill("SOURCES", self.count_trie("SOURCES")?, TRIE_ROOM)?,
+            fill("PROXIES", self.proxies()?.len(), 1)?,
         ])
     }
 
