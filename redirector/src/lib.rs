@@ -1,6 +1,7 @@
 //! The agent of the redirector: routes, the datapath, and what both leave on the host.
 
 pub mod agent;
+pub mod api;
 pub mod check;
 pub mod cleanup;
 pub mod config;
@@ -11,5 +12,6 @@ pub mod host;
 pub mod proxies;
 pub mod routes;
 pub mod settings;
+pub mod state;
 pub mod status;
 mod sys;

@@ -1,6 +1,9 @@
 //! The commands: one file each.
 
+pub mod agent;
 pub mod check;
 pub mod cleanup;
+pub mod interface;
+pub mod route;
 pub mod run;
 pub mod status;
