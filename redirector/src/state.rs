@@ -158,7 +158,11 @@ mod tests {
         let directory = Directory::new("saved");
         let state = State::open(&directory.0.join("below")).expect("make it");
         assert_eq!(state.load().expect("load"), Loaded::default());
-        let all = routes(&["web:10.0.0.0/8:80=proxy:15001 else reset", "9000-9100=interface:eth1 via fe80::1", "22=pass"]);
+        let all = routes(&[
+            "web:10.0.0.0/8:80=proxy:15001 else reset",
+            "9000-9100=interface:eth1 via fe80::1",
+            "22=pass",
+        ]);
         for routes in [&all[..], &all[1..], &[]] {
             state.save(routes).expect("save");
             assert_eq!(state.load().expect("load"), Loaded { routes: routes.to_vec(), warning: None });

@@ -18,7 +18,12 @@ pub struct Handle(mpsc::Sender<Command>);
 pub(super) enum Command {
     Routes(oneshot::Sender<Vec<RouteView>>),
     Interfaces(oneshot::Sender<Vec<InterfaceView>>),
-    Change { request: Request, dry_run: bool, since: Instant, reply: oneshot::Sender<Result<Changed, Refused>> },
+    Change {
+        request: Request,
+        dry_run: bool,
+        since: Instant,
+        reply: oneshot::Sender<Result<Changed, Refused>>,
+    },
     Reload(oneshot::Sender<Result<Changed, String>>),
 }
 

@@ -70,10 +70,12 @@ impl Client {
             .enable_all()
             .build()
             .context("prepare to ask the agent")?;
-        let asked = runtime.block_on(async { timeout(self.patience, self.send(method, path, document)).await });
+        let asked =
+            runtime.block_on(async { timeout(self.patience, self.send(method, path, document)).await });
         asked.unwrap_or_else(|_| {
             let error = anyhow!("the agent did not answer within {} s", self.patience.as_secs());
-            Err(Failure::new(Exit::TimedOut, error).hint("what was asked may be done yet: look before you ask again"))
+            Err(Failure::new(Exit::TimedOut, error)
+                .hint("what was asked may be done yet: look before you ask again"))
         })
     }
 
@@ -151,7 +153,9 @@ impl Answer {
 pub fn escape(name: &str) -> String {
     name.bytes()
         .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
             _ => format!("%{byte:02X}"),
         })
         .collect()

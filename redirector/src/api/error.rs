@@ -110,7 +110,8 @@ impl ApiError {
     }
 
     pub fn agent_is_slow() -> Self {
-        let message = "the agent did not answer in time: what was asked may be done yet, so look before you ask again";
+        let message =
+            "the agent did not answer in time: what was asked may be done yet, so look before you ask again";
         Self::new(StatusCode::GATEWAY_TIMEOUT, "timed-out", message)
     }
 }
@@ -139,7 +140,8 @@ impl From<Errors> for ApiError {
             },
             Error::Unreadable { .. } => Detail { message: error.to_string(), ..Detail::default() },
         });
-        let more = (errors.more > 0).then(|| Detail { message: format!("and {} more", errors.more), ..Detail::default() });
+        let more = (errors.more > 0)
+            .then(|| Detail { message: format!("and {} more", errors.more), ..Detail::default() });
         let count = errors.errors.len() + errors.more;
         let message = match &errors.errors[..] {
             [Error::Wrong { message, .. }] => message.clone(),

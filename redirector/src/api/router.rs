@@ -136,7 +136,10 @@ impl Api {
     }
 
     /// Does what may take long where it keeps no other client waiting.
-    async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
         // It fails only when the server ends.
         spawn_blocking(work).await.map_err(|_| Ended.into())
     }

@@ -31,10 +31,7 @@ impl Socket {
         let path = state.path().join(SOCKET);
         let aside = state.path().join(".api");
         remove(&aside)?;
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&aside)
-            .with_context(|| format!("make {}", aside.display()))?;
+        DirBuilder::new().mode(0o700).create(&aside).with_context(|| format!("make {}", aside.display()))?;
         let bound = Self::bind_aside(&aside.join("s"), &path);
         let removed = remove(&aside);
         let listener = bound.with_context(|| format!("bind the API's socket {}", path.display()))?;

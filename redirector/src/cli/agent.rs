@@ -53,7 +53,11 @@ pub fn print_table(titles: &[&str], numbers: usize, rows: &[Row]) {
         .collect();
     let line = |cells: &[String]| {
         let cells = cells.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
-            if column + numbers >= titles.len() { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            if column + numbers >= titles.len() {
+                format!("{cell:>width$}")
+            } else {
+                format!("{cell:<width$}")
+            }
         });
         let line = cells.collect::<Vec<_>>().join("  ");
         line.trim_end().to_owned() + "\n"

@@ -178,9 +178,10 @@ impl Listed {
     /// What stands below the route: why its target takes nothing, and which routes win where.
     fn notes(&self) -> impl Iterator<Item = String> {
         let problem = self.problem.iter().map(|problem| format!("not available: {problem}"));
-        let overridden = self.overridden.iter().map(|Override { both, origin, name }| {
-            format!("overridden at {both} by {name} ({origin})")
-        });
+        let overridden = self
+            .overridden
+            .iter()
+            .map(|Override { both, origin, name }| format!("overridden at {both} by {name} ({origin})"));
         problem.chain(overridden)
     }
 
@@ -211,8 +212,16 @@ impl Listed {
         let Self { origin, text, connections, unavailable, lost, .. } = self;
         let mut lines = format!(
             "{:<12} {}\n{:<12} {origin}\n{:<12} {text}\n{:<12} {}\n{:<12} {}\n{:<12} {}\n",
-            "name", route.name, "origin", "route", "match", route.match_text(), "target", target(&route),
-            "available", self.available(),
+            "name",
+            route.name,
+            "origin",
+            "route",
+            "match",
+            route.match_text(),
+            "target",
+            target(&route),
+            "available",
+            self.available(),
         );
         lines += &format!(
             "{:<12} {connections}\n{:<12} {unavailable}\n{:<12} {lost}\n",
@@ -254,7 +263,11 @@ impl Change {
         for (key, word) in [("added", "add"), ("replaced", "replace"), ("removed", "remove")] {
             for name in changed[key].as_array().into_iter().flatten().filter_map(Value::as_str) {
                 nothing = false;
-                print(&if self.dry_run { format!("would {word} {name}\n") } else { format!("{key} {name}\n") });
+                print(&if self.dry_run {
+                    format!("would {word} {name}\n")
+                } else {
+                    format!("{key} {name}\n")
+                });
             }
         }
         if nothing {

@@ -24,9 +24,9 @@ mod route;
 mod source;
 mod syntax;
 mod target;
-mod words;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use document::{Syntax, names, routes};
 pub use error::{Error, Errors};

@@ -90,7 +90,8 @@ impl Fake {
                 Some(_) => {}
             }
         }
-        changed.removed = old.iter().filter(|route| !has(&new, &route.name)).map(|route| route.name.clone()).collect();
+        changed.removed =
+            old.iter().filter(|route| !has(&new, &route.name)).map(|route| route.name.clone()).collect();
         if !dry_run {
             *sets = all;
         }

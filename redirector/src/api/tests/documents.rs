@@ -31,7 +31,8 @@ fn the_examples_do_what_they_say() {
         println!("skipped: needs curl");
         return;
     }
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api.md")).expect("read it");
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api.md")).expect("read it");
     let examples = examples(&text);
     assert!(examples.len() >= 8, "{examples:#?}");
     let stage = Stage::new();

@@ -1,6 +1,10 @@
 //! Requests that mean no good: each costs a bounded time and memory, and others are served meanwhile.
 
-use std::{io::Write as _, thread, time::{Duration, Instant}};
+use std::{
+    io::Write as _,
+    thread,
+    time::{Duration, Instant},
+};
 
 use hyper::Method;
 
@@ -8,7 +12,10 @@ use super::{Stage, impatient, read, route};
 use crate::agent::command::fake::Fake;
 
 fn put(body: &[u8]) -> Vec<u8> {
-    let head = format!("PUT /v1/routes HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "PUT /v1/routes HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     [head.as_bytes(), body].concat()
 }
 
@@ -24,12 +31,18 @@ fn documents_that_are_none_are_refused_with_the_place() {
         (b"{\"routes\":[]}", "version"),
         (b"{\"version\":2,\"routes\":[]}", "this build reads version 1, not 2"),
         (b"{\"version\":1,\"version\":1,\"routes\":[]}", "stands here twice"),
-        (b"{\"version\":1,\"routes\":[{\"ports\":[80],\"ports\":[81],\"target\":\"drop\"}]}", "`ports` stands here twice"),
+        (
+            b"{\"version\":1,\"routes\":[{\"ports\":[80],\"ports\":[81],\"target\":\"drop\"}]}",
+            "`ports` stands here twice",
+        ),
         (b"{\"version\":1,\"routes\":[\xff]}", "not UTF-8"),
         (b"{\"version\":1,\"routes\":[\"\\ud800\"]}", "not JSON"),
         (b"{\"version\":1,\"routs\":[]}", "did you mean `routes`?"),
         (b"{\"version\":1,\"routes\":[{\"ports\":[1e400],\"target\":\"drop\"}]}", "a number with a fraction"),
-        (b"{\"version\":1,\"routes\":[{\"ports\":[99999999999999999999999],\"target\":\"drop\"}]}", "expected"),
+        (
+            b"{\"version\":1,\"routes\":[{\"ports\":[99999999999999999999999],\"target\":\"drop\"}]}",
+            "expected",
+        ),
         (b"{\"version\":1,\"routes\":[]} x", "not JSON"),
     ] {
         let answer = stage.send(&put(body));
@@ -82,7 +95,9 @@ fn long_heads_and_what_is_not_http_are_refused() {
     let stage = Stage::new();
     let long = format!("GET /v1/routes HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(1 << 20));
     let many = format!("GET /v1/routes HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(5000));
-    for request in [long.as_str(), &many, "\x16\x03\x01\x02\x00\x01\x00", "GET / HTTP/9.9\r\n\r\n", "\r\n\r\n \r\n"] {
+    for request in
+        [long.as_str(), &many, "\x16\x03\x01\x02\x00\x01\x00", "GET / HTTP/9.9\r\n\r\n", "\r\n\r\n \r\n"]
+    {
         let answer = stage.send(request.as_bytes());
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
@@ -95,7 +110,12 @@ fn who_dawdles_is_cut_off_and_keeps_nobody_waiting() {
     let stage = Stage::with(Fake::default(), bounds);
     let begin = Instant::now();
     // Every place is taken by somebody who says nothing, or not all.
-    let beginnings = ["", "GET /v1/rou", "PUT /v1/routes HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{", "POST /v1/routes HTTP/1.1\r\nhost: a\r\n"];
+    let beginnings = [
+        "",
+        "GET /v1/rou",
+        "PUT /v1/routes HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{",
+        "POST /v1/routes HTTP/1.1\r\nhost: a\r\n",
+    ];
     let slow: Vec<_> = beginnings
         .map(|beginning| {
             let mut stream = stage.connect();

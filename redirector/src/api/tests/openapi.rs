@@ -76,11 +76,14 @@ fn every_answer_is_as_described_and_everything_described_is_there() {
         }
         let answer = stage.ask(method.clone(), path, document);
         assert_eq!(answer.status, status, "{method} {path}: {:#}", answer.document);
-        let schema = &operation["responses"][status.to_string()]["content"]["application/json"]["schema"]["$ref"];
+        let schema =
+            &operation["responses"][status.to_string()]["content"]["application/json"]["schema"]["$ref"];
         let schema = schema.as_str().unwrap_or_else(|| panic!("{method} {path} describes no {status}"));
         assert_is(&description, schema, &answer.document);
         if status == 200 {
-            seen.extend(parameters.into_iter().map(|name| (path_of.to_owned(), method.to_string(), name.to_owned())));
+            seen.extend(
+                parameters.into_iter().map(|name| (path_of.to_owned(), method.to_string(), name.to_owned())),
+            );
         }
         seen.insert((path_of.to_owned(), method.to_string(), String::new()));
     }
@@ -93,7 +96,8 @@ fn every_answer_is_as_described_and_everything_described_is_there() {
             }
             described.insert((path.clone(), method.to_uppercase(), String::new()));
             for parameter in operation["parameters"].as_array().into_iter().flatten() {
-                let name = parameter["$ref"].as_str().and_then(|text| text.rsplit('/').next()).expect("a reference");
+                let name =
+                    parameter["$ref"].as_str().and_then(|text| text.rsplit('/').next()).expect("a reference");
                 described.insert((path.clone(), method.to_uppercase(), name.to_owned()));
             }
         }
@@ -117,7 +121,8 @@ fn a_path_has_the_methods_that_are_described_and_no_others() {
         }
     }
     // The code names each of its paths once, in the router.
-    let router = include_str!("../router.rs").split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let router =
+        include_str!("../router.rs").split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next());
     let routed: BTreeSet<_> = router.map(str::to_owned).collect();
     let described: BTreeSet<_> = description["paths"].as_object().expect("paths").keys().cloned().collect();
     assert_eq!(routed, described);

@@ -1,6 +1,10 @@
 //! Who may use it.
 
-use std::{fs::{self, Permissions}, os::unix::fs::{PermissionsExt as _, chown}, process::Command};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt as _, chown},
+    process::Command,
+};
 
 use super::Stage;
 use crate::api::SOCKET;

@@ -12,7 +12,10 @@ use crate::{agent::command::fake::Fake, api::SOCKET, failure::Exit, state::State
 fn routes_are_added_listed_replaced_and_removed() {
     let stage = Stage::new();
     let changed = stage.expect(200, Method::POST, "/v1/routes", Some(route("a", 8080)));
-    assert_eq!(changed, json!({ "version": 1, "dry_run": false, "added": ["a"], "replaced": [], "removed": [] }));
+    assert_eq!(
+        changed,
+        json!({ "version": 1, "dry_run": false, "added": ["a"], "replaced": [], "removed": [] })
+    );
     let one = stage.expect(200, Method::GET, "/v1/routes/a", None);
     assert_eq!(
         one["routes"][0]["route"],
@@ -57,11 +60,21 @@ fn a_dry_run_says_the_same_and_changes_nothing() {
         let would = stage.expect(200, method.clone(), path, Some(document.clone()));
         assert_eq!(would["dry_run"], true);
         assert_eq!(stage.ask(Method::GET, "/v1/routes", None), before);
-        let did = stage.expect(200, method, &path.replace("true", "false").replace("replace=false", "replace=true"), Some(document));
+        let did = stage.expect(
+            200,
+            method,
+            &path.replace("true", "false").replace("replace=false", "replace=true"),
+            Some(document),
+        );
         for key in ["added", "replaced", "removed"] {
             assert_eq!(would[key], did[key]);
         }
-        stage.expect(200, Method::PUT, "/v1/routes?replace=true", Some(json!({ "version": 1, "routes": [] })));
+        stage.expect(
+            200,
+            Method::PUT,
+            "/v1/routes?replace=true",
+            Some(json!({ "version": 1, "routes": [] })),
+        );
     }
 }
 
@@ -76,11 +89,22 @@ fn what_is_wrong_is_refused_whole_with_everything_at_once() {
     ] });
     let error = stage.expect(400, Method::PUT, "/v1/routes", Some(document));
     let details = error["error"]["details"].as_array().expect("a list");
-    let said = |words: &str| details.iter().any(|detail| detail["message"].as_str().expect("text").contains(words));
-    for words in ["did you mean `ports`?", "0 is not a port", "ends before it begins", "found \"nowhere\"", "bits beyond", "begins with a letter"] {
+    let said =
+        |words: &str| details.iter().any(|detail| detail["message"].as_str().expect("text").contains(words));
+    for words in [
+        "did you mean `ports`?",
+        "0 is not a port",
+        "ends before it begins",
+        "found \"nowhere\"",
+        "bits beyond",
+        "begins with a letter",
+    ] {
         assert!(said(words), "{words}: {error:#}");
     }
-    assert!(details.iter().all(|detail| detail["line"] == 1 && detail["column"].as_u64() > Some(1)), "{error:#}");
+    assert!(
+        details.iter().all(|detail| detail["line"] == 1 && detail["column"].as_u64() > Some(1)),
+        "{error:#}"
+    );
     // None of two, though the first could be.
     let mut two = route("b", 8081);
     two["routes"].as_array_mut().expect("a list").push(route("a", 8082)["routes"][0].clone());
@@ -88,7 +112,12 @@ fn what_is_wrong_is_refused_whole_with_everything_at_once() {
     assert_eq!(error["error"]["details"][0]["routes"], json!(["a"]));
     let error = stage.expect(422, Method::POST, "/v1/routes", Some(route("tied", 8080)));
     assert_eq!(error["error"]["details"][0]["routes"], json!(["a", "tied"]));
-    let error = stage.expect(404, Method::DELETE, "/v1/routes", Some(json!({ "version": 1, "names": ["a", "x", "y"] })));
+    let error = stage.expect(
+        404,
+        Method::DELETE,
+        "/v1/routes",
+        Some(json!({ "version": 1, "names": ["a", "x", "y"] })),
+    );
     assert_eq!(error["error"]["details"][0]["routes"], json!(["x", "y"]));
     assert_eq!(stage.names(), ["a"]);
 }
@@ -116,7 +145,10 @@ fn parameters_that_are_not_there_are_refused() {
         assert!(error["error"]["message"].as_str().expect("text").contains(words), "{error}");
     }
     let error = stage.expect(400, Method::GET, "/v1/routes?origin=me", None);
-    assert!(error["error"]["message"].as_str().expect("text").contains("command-line, files, api"), "{error}");
+    assert!(
+        error["error"]["message"].as_str().expect("text").contains("command-line, files, api"),
+        "{error}"
+    );
     assert_eq!(stage.names(), [""; 0]);
 }
 
@@ -133,7 +165,9 @@ fn clients_at_once_leave_what_some_order_of_them_leaves() {
                     for round in 0..rounds {
                         // All of them want one name: one gets it. Each has another of its own.
                         let shared = format!("r{round}");
-                        statuses.push(stage.ask(Method::POST, "/v1/routes", Some(route(&shared, 1000 + round))).status);
+                        statuses.push(
+                            stage.ask(Method::POST, "/v1/routes", Some(route(&shared, 1000 + round))).status,
+                        );
                         let own = format!("own{client}");
                         stage.expect(200, Method::POST, "/v1/routes", Some(route(&own, 2000 + client)));
                         if round + 1 < rounds {
@@ -159,7 +193,9 @@ fn clients_at_once_leave_what_some_order_of_them_leaves() {
 #[test]
 fn an_agent_that_does_not_answer_is_given_up() {
     let stage = Stage::with(Fake { is_stuck: true, ..Fake::default() }, impatient());
-    for (method, path) in [(Method::GET, "/v1/routes"), (Method::POST, "/v1/reload"), (Method::DELETE, "/v1/routes/a")] {
+    for (method, path) in
+        [(Method::GET, "/v1/routes"), (Method::POST, "/v1/reload"), (Method::DELETE, "/v1/routes/a")]
+    {
         let error = stage.expect(504, method, path, None);
         assert_eq!(error["error"]["code"], "timed-out");
     }

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use crate::{config::{self, Syntax}, routes::{Route, random_route}};
+use crate::{
+    config::{self, Syntax},
+    routes::{Route, random_route},
+};
 
 proptest! {
     #[test]
