@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    config,
+    api, config,
     datapath::{Datapath, Hook, Marking, Repair},
     failure::{Exit, Failure},
     host::{self, Lock, Movable, Netfilter, Order, PolicyRouting, Watch, Watched},
@@ -25,6 +25,7 @@ use crate::{
     routes::{Compiled, Origin, RouteSets, live::Change},
     service::{self, Watchdog},
     settings::{MetricsListen, OnExit, Settings},
+    state::State,
 };
 use capture::Captures;
 use command::{Changed, Command, Handle, Refused};
@@ -59,6 +60,10 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
     let lock = Lock::take().map_err(|error| {
         Failure::new(Exit::No, error).hint("end it first: two agents would steer the same packets")
     })?;
+    let state = State::open(&settings.state_dir)?;
+    let (handle, mut commands) = Handle::new();
+    // What it asks waits until the agent is ready.
+    let api = api::Server::start(&state, handle)?;
     // Watched before the host is read, so that no change is missed in between.
     let mut interfaces = Watch::new(Watched::Interfaces)?;
     let mut ours = Watch::new(Watched::Ours)?;
@@ -73,7 +78,7 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
         MetricsListen::Off => None,
         MetricsListen::At(address) => Some(Server::start(address, metrics.clone())?),
     };
-    let mut agent = begin(lock, captures, &settings, config, metrics.clone())?;
+    let mut agent = begin(lock, state, captures, &settings, config, metrics.clone())?;
     agent.datapath.attach_sk_lookup()?;
     // From here on traffic is steered. A crash before this leaves rules on a mark that no packet has; after it,
     // TCX programs and sk_lookup are gone with the process, and clsact filters stay and pass what they would steer.
@@ -86,7 +91,6 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
     report::ready(&agent.datapath, &agent.routes.live);
     report::failed(service::ready(&report::standing(&agent.datapath, &agent.routes.live)));
 
-    let (_handle, mut commands) = Handle::new();
     let mut beat = interval(BEAT);
     let mut reload_at = None;
     let mut reconcile_at = Instant::now() + settings.reconcile;
@@ -122,6 +126,9 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
             tidied = agent.routes.tidied(&mut agent.datapath) => report::failed(tidied),
         }
     }
+    // Whoever still asks is told that the agent ends.
+    drop(commands);
+    drop(api);
     report::failed(service::stopping());
     metrics.enter(Stage::Ending);
     agent.datapath.detach()?;
@@ -264,6 +271,7 @@ impl Agent {
 /// Everything but what steers: programs, maps, listeners, rules.
 fn begin(
     lock: Lock,
+    state: State,
     captures: Captures,
     settings: &Settings,
     config: Option<PathBuf>,
@@ -272,9 +280,9 @@ fn begin(
     let (numbers, moved) = host::choose_numbers(settings.routing, settings.movable)?;
     report::moved(&moved);
     let mut datapath = Datapath::load(&settings.limits, Marking::new(numbers.mark))?;
-    let mut routes = Routes::new(settings.limits, &settings.protect);
-    let (_, delta) = routes
-        .change(&mut datapath, &changes(&settings.routes), false)
+    let mut routes = Routes::new(settings.limits, &settings.protect, state);
+    let delta = routes
+        .begin(&mut datapath, &changes(&settings.routes))
         .map_err(|refused| Failure::new(Exit::Invalid, refused))?;
     datapath.set_locals(&host::addresses()?)?;
     report::next_hops(&datapath.set_next_hops(&host::interfaces()?)?);

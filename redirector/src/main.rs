@@ -26,6 +26,10 @@ struct Arguments {
 enum Command {
     /// Run the agent in the foreground, until Ctrl-C or SIGTERM
     Run(cli::run::Run),
+    /// Look at the routes of the running agent, and change those that it was given this way
+    Route(cli::route::RouteCommand),
+    /// Look at what the running agent captures
+    Interface(cli::interface::Interface),
     /// Say whether this host can do what an agent will ask of it, and what stands in the way
     Check(cli::check::Check),
     /// Say how things stand: the agent, its programs, the proxies, the routes
@@ -70,6 +74,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     .write_global();
     match arguments.command {
         Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Route(command) => command.run(),
+        Command::Interface(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Cleanup(command) => command.run(),

@@ -11,7 +11,10 @@ use std::{
     io,
     mem::size_of,
     net::UdpSocket,
-    os::{fd::AsRawFd as _, unix::ffi::OsStrExt as _},
+    os::{
+        fd::{AsRawFd as _, BorrowedFd},
+        unix::ffi::OsStrExt as _,
+    },
     path::Path,
 };
 
@@ -98,4 +101,37 @@ pub fn page_size() -> u64 {
     // SAFETY: it reads a constant of the process.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     u64::try_from(size).unwrap_or(4096)
+}
+
+/// The effective user of this process.
+pub fn effective_uid() -> u32 {
+    // SAFETY: the call has no arguments and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// The supplementary groups of the process at the other end of a Unix socket, as they were when it connected.
+///
+/// # Errors
+///
+/// The kernel's; it knows the option since 4.13 (28b5ba2aa0f5, "net: introduce SO_PEERGROUPS getsockopt").
+pub fn peer_groups(socket: BorrowedFd) -> io::Result<Vec<u32>> {
+    /// What a process can be in (include/uapi/linux/limits.h, NGROUPS_MAX).
+    const MOST: usize = 65_536;
+    let mut groups = vec![0_u32; MOST];
+    let mut length = (MOST * size_of::<u32>()) as libc::socklen_t;
+    // SAFETY: the socket is open, and value and length are live and agree.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERGROUPS,
+            groups.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    groups.truncate(length as usize / size_of::<u32>());
+    Ok(groups)
 }

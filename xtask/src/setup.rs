@@ -25,6 +25,7 @@ pub const DEMONSTRATION: &[(&str, &str)] =
 /// Programs that the tests run, and the packages of Debian they are in.
 pub const TESTS: &[(&str, &str)] = &[
     ("bpftool", "bpftool"),
+    ("curl", "curl"),
     ("ethtool", "ethtool"),
     ("ip", "iproute2"),
     ("iptables", "iptables"),

@@ -1,5 +1,8 @@
 //! What others ask of the running agent, which alone owns the datapath: they send commands and await answers.
 
+#[cfg(test)]
+pub(crate) mod fake;
+
 use std::{fmt, time::Instant};
 
 use tokio::sync::{mpsc, oneshot};

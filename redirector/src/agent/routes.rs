@@ -17,12 +17,15 @@ use crate::{
         self, Origin, PortRange, Protected, Refusal, Route, Target,
         live::{Change, Delta, Live, Unused},
     },
+    state::State,
     sys,
 };
 
 /// The routes, and what is to go of those that there were.
 pub struct Routes {
     pub live: Live,
+    /// Where those that the API gives are kept for the next agent.
+    state: State,
     protect: Vec<Protected>,
     /// Unused, and no grace period has begun since.
     unused: Unused,
@@ -32,9 +35,39 @@ pub struct Routes {
 
 impl Routes {
     /// No routes yet but those that are built in.
-    pub fn new(limits: routes::Limits, protect: &[Protected]) -> Self {
+    pub fn new(limits: routes::Limits, protect: &[Protected], state: State) -> Self {
         let protect = protect.to_vec();
-        Self { live: Live::new(limits), protect, unused: Unused::default(), grace: None }
+        Self { live: Live::new(limits), state, protect, unused: Unused::default(), grace: None }
+    }
+
+    /// Begins with the routes of these changes and with those that the API gave the last agent. If those no longer go
+    /// with the others, they are put aside, which is said.
+    ///
+    /// # Errors
+    ///
+    /// The other routes were refused, or the kernel does not let the API's be read.
+    pub fn begin(&mut self, datapath: &mut Datapath, changes: &[Change]) -> Result<Delta, Refused> {
+        let host = |error| Refused::Host(format!("{error:#}"));
+        let loaded = self.state.load().map_err(host)?;
+        if let Some(warning) = loaded.warning {
+            eprintln!("warning: {warning}");
+        }
+        if !loaded.routes.is_empty() {
+            let api = Change { origin: Origin::Api, remove: Vec::new(), add: loaded.routes };
+            match self.change(datapath, &[changes, &[api]].concat(), false) {
+                Ok((_, delta)) => return Ok(delta),
+                Err(refused) => {
+                    let (_, delta) = self.change(datapath, changes, false)?;
+                    let path = self.state.put_aside().map_err(host)?;
+                    eprintln!(
+                        "warning: the API's routes of the last agent are left out; they are in {} now\n{refused}",
+                        path.display()
+                    );
+                    return Ok(delta);
+                }
+            }
+        }
+        Ok(self.change(datapath, changes, false)?.1)
     }
 
     /// Changes the routes of origins, in the maps too; or says what that would do.
@@ -56,11 +89,13 @@ impl Routes {
             return Ok((changed, Delta::default()));
         }
         let delta = plan.commit();
-        if let Err(error) = self.write(datapath, &delta) {
+        // Kept before it is live: what was once confirmed is not lost by a crash.
+        if let Err(error) = self.keep(changes).and_then(|()| self.write(datapath, &delta)) {
             self.unused.extend(delta.unused);
             // What was written in part is taken back by what it would be without it.
             let back = self.live.plan(&inverse).map(|plan| plan.commit());
             if let Ok(back) = back {
+                report::failed(self.keep(changes));
                 report::failed(self.write(datapath, &back));
                 self.unused.extend(back.unused);
             }
@@ -98,6 +133,17 @@ impl Routes {
             Request::Apply(routes) => Ok(Change { origin, remove: Vec::new(), add: routes }),
             Request::Replace(routes) => Ok(self.live.replacement(origin, routes)),
         }
+    }
+
+    /// Keeps the API's routes for the next agent, if these changes concern them.
+    fn keep(&self, changes: &[Change]) -> Result<()> {
+        if !changes.iter().any(|change| change.origin == Origin::Api) {
+            return Ok(());
+        }
+        let of_api = self.live.routes().filter(|(_, slot)| slot.origin == Origin::Api);
+        let mut routes: Vec<Route> = of_api.map(|(_, slot)| (*slot.route).clone()).collect();
+        routes.sort_by(|a, b| a.name.cmp(&b.name));
+        self.state.save(&routes)
     }
 
     /// Writes a change. What is in its way goes first.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use glob::Pattern;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use super::{
     keys::{self, Table},
@@ -39,7 +39,7 @@ impl Files {
         let mut reader = Reader { file, collector, garbled: Garbled::default() };
         let root = reader.parse(text);
         let root = root.get_ref();
-        if !self.is_version(&mut reader, root) {
+        if !reader.is_version(root, "file") {
             return;
         }
         for entry in reader.entries(root, &keys::FILE) {
@@ -53,27 +53,6 @@ impl Files {
         settings.routes.insert(Origin::Files, routes);
         settings.route_places = RoutePlaces::new(sources, names);
         settings
-    }
-
-    /// Whether this build knows what the file's keys mean.
-    fn is_version(&self, reader: &mut Reader, root: &DeTable) -> bool {
-        const VERSION: i64 = 1;
-        let Some(value) = root.get("version") else {
-            // A file that is not TOML may say it where nobody can read it.
-            if reader.garbled.is_empty() {
-                let start = Span::new(reader.file, 0..0);
-                reader.wrong::<()>(start, format!("the file does not say `version = {VERSION}`"));
-            }
-            return true;
-        };
-        match reader.integer(value, "the number 1") {
-            Some(VERSION) | None => true,
-            Some(other) => {
-                let message = format!("this build reads version {VERSION}, not {other}");
-                reader.wrong::<()>(reader.span(value), message);
-                false
-            }
-        }
     }
 
     fn setting(&mut self, reader: &mut Reader, entry: Entry) {

@@ -40,3 +40,5 @@ pub use parse::GRAMMAR;
 pub use parts::prefix;
 pub use refusal::{Limits, Refusal, Tie};
 pub use route::{NextHop, PortRange, ProxyAddress, Route, Target};
+#[cfg(test)]
+pub(crate) use tests::any_route as random_route;

@@ -108,7 +108,7 @@ impl Route {
 
     /// The port that the route leaves out of its ranges, so that connections to the proxy itself are not
     /// led back to it.
-    pub(super) fn own_port(&self) -> Option<u16> {
+    pub(crate) fn own_port(&self) -> Option<u16> {
         match &self.target {
             Target::Proxy(proxy) => Some(proxy.port),
             Target::Interface(_) | Target::Pass | Target::Drop => None,

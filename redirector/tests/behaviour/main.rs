@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api;
+mod api_client;
 mod availability;
 mod check;
 mod cleanup;
