@@ -1,6 +1,11 @@
 //! `redirector route` and `interface` where there is no agent to ask, or nothing to ask it.
 
-use std::{io::{Read as _, Write as _}, os::unix::net::UnixListener, process::Stdio, thread};
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::UnixListener,
+    process::Stdio,
+    thread,
+};
 
 use crate::support::{agent::BINARY, command::Outcome, files::Directory, in_world};
 
