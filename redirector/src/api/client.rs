@@ -145,7 +145,16 @@ impl Answer {
             let routes = detail["routes"].as_array().into_iter().flatten();
             lines.extend(routes.filter_map(|name| place(name.as_str()?)));
         }
-        Err(Failure::new(exit, anyhow!(lines.join("\n"))))
+        let failure = Failure::new(exit, anyhow!(lines.join("\n")));
+        Err(match error["code"].as_str() {
+            Some("exists") => failure.hint("`redirector route apply` replaces routes"),
+            Some("not-found") => failure.hint(
+                "`redirector route list` shows what there is; only routes of the origin api are changed so",
+            ),
+            Some("not-permitted") => failure.hint("run it as root, or as a member of the socket's group"),
+            Some("timed-out") => failure.hint("`redirector route list` shows whether it was done"),
+            _ => failure,
+        })
     }
 }
 

@@ -1,6 +1,11 @@
 //! `redirector route` and `interface` where there is no agent to ask, or nothing to ask it.
 
-use std::{io::Write as _, os::unix::net::UnixListener, process::Stdio, thread};
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::UnixListener,
+    process::Stdio,
+    thread,
+};
 
 use crate::support::{agent::BINARY, command::Outcome, files::Directory, in_world};
 
@@ -29,9 +34,7 @@ fn the_state_directory_is_that_of_the_flag_the_environment_or_the_file() {
         let run = |arguments: &[&str], environment: Option<&str>| {
             let mut command = world.node.command(BINARY);
             command.args(["route", "list"]).args(arguments).env_remove("REDIRECTOR_STATE_DIR");
-            environment
-                .into_iter()
-                .for_each(|directory| drop(command.env("REDIRECTOR_STATE_DIR", directory)));
+            command.envs(environment.map(|directory| ("REDIRECTOR_STATE_DIR", directory)));
             Outcome::of(command)
         };
         let config = ["--config", file.to_str().expect("UTF-8")];
@@ -102,9 +105,11 @@ fn what_is_no_agent_of_ours_is_told_from_one() {
                 for answer in [
                     "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
                     "SSH-2.0-x\r\n",
-                    "HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"version\": 1}",
+                    "HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{\"version\": 1}",
                 ] {
                     let (mut stream, _) = listener.accept().expect("accept");
+                    let read = stream.read(&mut [0; 4096]).expect("read");
+                    assert!(read > 0, "it is asked before it answers");
                     stream.write_all(answer.as_bytes()).expect("write");
                 }
             });
