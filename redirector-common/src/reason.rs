@@ -135,6 +135,12 @@ impl Reason {
         }
     }
 
+    /// The verdicts that there can be for this reason, some of them more than once.
+    pub fn verdicts(self) -> impl Iterator<Item = Verdict> {
+        let otherwise = [OnUnavailable::Pass, OnUnavailable::Drop, OnUnavailable::Reset];
+        otherwise.into_iter().map(move |otherwise| self.verdict(otherwise as u8))
+    }
+
     /// The reason with this number, if there is one.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()

@@ -95,7 +95,7 @@ fn new_connection(
     word: PortWord,
     Place { local, attached }: Place,
 ) -> Outcome {
-    let Some((slot, entry)) = route::find(word, flow) else {
+    let Some((slot, entry)) = route::find_for(word, segment) else {
         return Reason::NoRoute.into();
     };
     if flow.never_redirected() {
@@ -165,7 +165,7 @@ fn existing_connection(
     if !word.is_forwarded() && !segment.acknowledges() {
         return otherwise.into();
     }
-    let Some((slot, entry)) = route::find(word, flow) else {
+    let Some((slot, entry)) = route::find_for(word, segment) else {
         return otherwise.into();
     };
     if entry.kind == RouteKind::Interface as u8 {

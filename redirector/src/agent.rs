@@ -2,49 +2,62 @@
 
 mod capture;
 pub mod command;
+mod files;
 mod following;
 pub(crate) mod report;
+mod routes;
+mod views;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
-use redirector_common::{Family, Protocol, entries::ProxyEntry};
+use redirector_common::{Family, entries::ProxyEntry};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{Instant, sleep_until},
+    time::{Instant, interval, sleep_until},
 };
 
 use crate::{
-    datapath::{Datapath, Marking, Repair},
+    api, config,
+    datapath::{Datapath, Hook, Marking, Repair},
     failure::{Exit, Failure},
-    host::{self, Lock, Movable, Netfilter, PolicyRouting, Watch},
-    routes::{self, Compiled, Index, Origin, Route, Target},
-    settings::{OnExit, Settings},
+    host::{self, Lock, Movable, Netfilter, Order, PolicyRouting, Watch},
+    metrics::{BEAT, Metrics, Repaired, Server, Stage},
+    routes::{Compiled, Origin, RouteSets, live::Change},
+    service::{self, Watchdog},
+    settings::{MetricsListen, OnExit, Settings},
+    state::State,
     sys,
 };
 use capture::Captures;
+use command::{Changed, Command, Handle, Refused};
+use files::Files;
 use following::Following;
+use routes::Routes;
 
 /// The parts in the order in which they go: what steers first, then what it relies on.
 struct Agent {
     datapath: Datapath,
+    routes: Routes,
     netfilter: Netfilter,
     routing: PolicyRouting,
     movable: Movable,
+    following: Following,
+    /// The file that was named, if one was.
+    config: Option<PathBuf>,
+    metrics: Arc<Metrics>,
     _lock: Lock,
 }
 
-/// Runs the agent until Ctrl-C or SIGTERM.
+/// Runs the agent until Ctrl-C or SIGTERM, by these settings, of which those of files were read from `config` or, if that is
+/// not given, from the default file.
 ///
 /// # Errors
 ///
 /// It could not begin, and then nothing is attached or changed; or it could not undo something at its end.
-pub async fn run(settings: Settings) -> Result<(), Failure> {
+pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Failure> {
     let captures = Captures::new(&settings.interfaces, settings.attach)?;
-    let compiled = compile(&settings)?;
+    compile(&settings)?;
     captures.check(&host::interfaces()?)?;
 
     let lock = Lock::take().map_err(|error| {
@@ -53,129 +66,262 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     if let Err(error) = sys::raise_descriptor_limit() {
         eprintln!("warning: raise the limit of open descriptors: {error}");
     }
+    let state = State::open(&settings.state_dir)?;
+    let (handle, mut commands) = Handle::new();
+    // What it asks waits until the agent is ready.
+    let api = api::Server::start(&state, handle)?;
     // Watched before the host is read, so that no change is missed in between.
-    let mut following = Following::new(captures)?;
+    let following = Following::new(captures)?;
     let mut rules = Watch::new()?;
+    let mut files = Files::watch(config.as_deref());
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+    let mut watchdog = Watchdog::new();
 
-    let mut agent = begin(lock, &settings, &compiled, &mut following)?;
+    let metrics = Metrics::new();
+    let _server = match settings.metrics_listen {
+        MetricsListen::Off => None,
+        MetricsListen::At(address) => Some(Server::start(address, metrics.clone())?),
+    };
+    let mut agent = begin(lock, state, following, &settings, config, metrics.clone())?;
     agent.datapath.attach_sk_lookup()?;
     // From here on traffic is steered. A crash before this leaves rules on a mark that no packet has; after it,
     // TCX programs and sk_lookup are gone with the process, and clsact filters stay and pass what they would steer.
-    following.begin(&mut agent.datapath)?;
+    agent.following.begin(&mut agent.datapath)?;
     report::failed(agent.routing.tidy());
     report::order(agent.routing.come_first(settings.movable)?);
-    report::failed(agent.make_way(&compiled));
-    report::ready(&agent.datapath, &compiled);
+    report::failed(agent.make_way());
+    agent.observe()?;
+    metrics.enter(Stage::Steering);
+    report::ready(&agent.datapath, &agent.routes.live);
+    report::failed(service::ready(&report::standing(&agent.datapath, &agent.routes.live)));
 
+    let mut beat = interval(BEAT);
+    let mut reload_at = None;
     let mut reconcile_at = Instant::now() + settings.reconcile;
     loop {
+        metrics.beat();
         tokio::select! {
+            _ = beat.tick() => {}
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            () = following.changed() => report::failed(following.follow(&mut agent.datapath)),
+            Some(command) = commands.recv() => agent.answer(command),
+            _ = hangup.recv() => {
+                report::failed(service::reloading());
+                report::reloaded(&agent.reload());
+                report::failed(service::ready(&report::standing(&agent.datapath, &agent.routes.live)));
+            }
+            () = watchdog.due() => report::failed(service::alive()),
+            // Files are written in pieces, and several at once.
+            () = files.changed() => reload_at = Some(Instant::now() + SETTLED),
+            () = sleep_until(reload_at.unwrap_or(reconcile_at)), if reload_at.is_some() => {
+                reload_at = None;
+                report::reloaded(&agent.reload());
+            }
+            () = agent.following.changed() => report::failed(agent.follow()),
             // Changes come in groups: the kernel takes a rule after another.
             () = rules.changed() => reconcile_at = reconcile_at.min(Instant::now() + SETTLED),
             () = sleep_until(reconcile_at) => {
-                report::failed(agent.reconcile(&mut following, &compiled));
+                let begin = Instant::now();
+                report::failed(agent.reconcile());
+                metrics.reconciled(begin.elapsed());
                 reconcile_at = Instant::now() + settings.reconcile;
             }
-            () = agent.netfilter.changed() => report::failed(agent.follow_nat(&compiled)),
+            () = agent.netfilter.changed() => report::failed(agent.follow_nat()),
+            tidied = agent.routes.tidied(&mut agent.datapath) => report::failed(tidied),
         }
     }
+    // Whoever still asks is told that the agent ends.
+    drop(commands);
+    drop(api);
+    report::failed(service::stopping());
+    metrics.enter(Stage::Ending);
     agent.datapath.detach()?;
-    report::summary(&mut agent.datapath, &compiled)?;
+    report::summary(&mut agent.datapath, &agent.routes.live)?;
     Ok(())
 }
 
-/// How long after a change of what is ours it is looked at.
+/// How long after a change of the files, or of what is ours, it is looked at.
 const SETTLED: Duration = Duration::from_millis(100);
 
 impl Agent {
+    /// Answers a command. Whoever asked may have stopped waiting.
+    fn answer(&mut self, command: Command) {
+        match command {
+            Command::Routes(reply) => match views::routes(&self.routes, &mut self.datapath) {
+                Ok(views) => drop(reply.send(views)),
+                Err(error) => report::failed(Err(error)),
+            },
+            Command::Interfaces(reply) => match views::interfaces(&self.datapath) {
+                Ok(views) => drop(reply.send(views)),
+                Err(error) => report::failed(Err(error)),
+            },
+            Command::Change { request, dry_run, since, reply } => {
+                let changed =
+                    self.routes.requested(request).and_then(|change| self.change(&[change], dry_run));
+                if changed.is_ok() && !dry_run {
+                    self.metrics.propagated(Origin::Api, since.elapsed());
+                }
+                drop(reply.send(changed));
+            }
+            Command::Reload(reply) => drop(reply.send(self.reload())),
+        }
+    }
+
+    /// Changes routes, and follows what comes of it.
+    fn change(&mut self, changes: &[Change], dry_run: bool) -> Result<Changed, Refused> {
+        let (changed, delta) = self.routes.change(&mut self.datapath, changes, dry_run)?;
+        // What is written is live; the rest is reported, not refused.
+        if !delta.next_hops.is_empty() {
+            report::failed(self.following.describe(&mut self.datapath));
+        }
+        if !delta.proxies.is_empty() {
+            report::failed(routes::learn(&mut self.datapath, &delta));
+        }
+        if !delta.words.is_empty() || !delta.prefixes.is_empty() {
+            report::failed(self.make_way());
+        }
+        self.metrics.published(&self.routes.live);
+        Ok(changed)
+    }
+
+    /// Reads the files again and applies their routes, or refuses them whole and keeps the old ones.
+    fn reload(&mut self) -> Result<Changed, String> {
+        let begin = Instant::now();
+        let result = self.apply_files();
+        self.metrics.reloaded(result.is_ok());
+        if result.is_ok() {
+            self.metrics.propagated(Origin::Files, begin.elapsed());
+        }
+        result
+    }
+
+    fn apply_files(&mut self) -> Result<Changed, String> {
+        let settings = config::read(self.config.as_deref()).map_err(|errors| errors.to_string())?;
+        let routes = settings.routes.get(&Origin::Files).cloned().unwrap_or_default();
+        let change = self.routes.live.replacement(Origin::Files, routes);
+        self.change(&[change], false).map_err(|refused| match refused {
+            Refused::Routes(refusals) => {
+                let lines: Vec<_> =
+                    refusals.iter().map(|refusal| settings.route_places.explain(refusal)).collect();
+                lines.join("\n")
+            }
+            refused => refused.to_string(),
+        })
+    }
+
     /// Repairs what others have changed, and says so.
-    fn reconcile(&mut self, following: &mut Following, compiled: &Compiled) -> anyhow::Result<()> {
-        following.look_at_all()?;
-        following.follow(&mut self.datapath)?;
+    fn reconcile(&mut self) -> anyhow::Result<()> {
+        self.following.look_at_all()?;
+        self.follow()?;
         let rules = self.routing.repair()?;
+        self.metrics.repaired(Repaired::Rules, rules.len());
         let rules = rules
             .into_iter()
             .map(|rule| Repair::Done(format!("{rule}: added again, for somebody had removed it")));
         report::repairs(&rules.collect::<Vec<_>>());
-        report::order(self.routing.come_first(self.movable)?);
-        report::repairs(&self.datapath.repair(following.interfaces()));
-        if self.netfilter.repair()? { self.make_way(compiled) } else { Ok(()) }
+        let order = self.routing.come_first(self.movable)?;
+        self.metrics.repaired(Repaired::Order, matches!(order, Some(Order::Moved { .. })).into());
+        report::order(order);
+        let programs = self.datapath.repair(self.following.interfaces());
+        let done = programs.iter().filter(|repair| matches!(repair, Repair::Done(_))).count();
+        self.metrics.repaired(Repaired::Programs, done);
+        report::repairs(&programs);
+        self.observe()?;
+        if !self.netfilter.repair()? {
+            return Ok(());
+        }
+        self.metrics.repaired(Repaired::Netfilter, 1);
+        self.make_way()
+    }
+
+    /// Follows interfaces and addresses.
+    fn follow(&mut self) -> anyhow::Result<()> {
+        self.following.follow(&mut self.datapath)?;
+        self.observe()
+    }
+
+    /// Records what is attached.
+    fn observe(&self) -> anyhow::Result<()> {
+        for (state, number) in self.following.count(&self.datapath) {
+            self.metrics.interfaces(state, number);
+        }
+        for hook in [Hook::Tcx, Hook::Clsact] {
+            self.metrics.attached(hook, self.datapath.attached_at(hook));
+        }
+        self.metrics.takes(self.datapath.takes());
+        Ok(())
     }
 
     /// Follows NAT that comes and goes.
-    fn follow_nat(&mut self, compiled: &Compiled) -> anyhow::Result<()> {
-        if self.netfilter.follow()? { self.make_way(compiled) } else { Ok(()) }
+    fn follow_nat(&mut self) -> anyhow::Result<()> {
+        if self.netfilter.follow()? { self.make_way() } else { Ok(()) }
     }
 
     /// Has connections that NAT has translated make way for steered ones. What the host itself opened is never
     /// steered.
-    fn make_way(&self, compiled: &Compiled) -> anyhow::Result<()> {
-        let (index, own) = (Index::new(compiled), host::addresses()?);
-        self.netfilter.make_way(|flow| index.is_steered(flow) && !own.contains(&flow.source.ip(flow.family)))
+    fn make_way(&self) -> anyhow::Result<()> {
+        if !self.netfilter.is_active() {
+            return Ok(());
+        }
+        let own = host::addresses()?;
+        let live = &self.routes.live;
+        self.netfilter.make_way(|flow| live.is_steered(flow) && !own.contains(&flow.source.ip(flow.family)))
     }
 }
 
 /// Everything but what steers: programs, maps, listeners, rules.
 fn begin(
     lock: Lock,
+    state: State,
+    mut following: Following,
     settings: &Settings,
-    compiled: &Compiled,
-    following: &mut Following,
+    config: Option<PathBuf>,
+    metrics: Arc<Metrics>,
 ) -> Result<Agent, Failure> {
     let (numbers, moved) = host::choose_numbers(settings.routing, settings.movable)?;
     report::moved(&moved);
     let mut datapath = Datapath::load(&settings.limits, Marking::new(numbers.mark))?;
-    datapath.publish(compiled)?;
+    let mut routes = Routes::new(settings.limits, &settings.protect, state);
+    let delta = routes
+        .begin(&mut datapath, &changes(&settings.routes))
+        .map_err(|refused| Failure::new(Exit::Invalid, refused))?;
     following.describe(&mut datapath)?;
-    for (slot, proxy) in (0..).zip(&compiled.proxies) {
-        for (family, address) in listener_addresses(proxy) {
-            let listening = datapath.learn(slot, Protocol::Tcp, family)?;
-            report::proxy(address, listening);
-        }
-    }
+    routes::learn(&mut datapath, &delta)?;
+    metrics.published(&routes.live);
+    metrics.source(datapath.maps()?, datapath.learner()?);
     let routing = PolicyRouting::install(numbers)?;
     let owned = settings.on_exit == OnExit::Detach;
     let netfilter = Netfilter::install(settings.netfilter, numbers.mark, owned)?;
-    Ok(Agent { datapath, netfilter, routing, movable: settings.movable, _lock: lock })
+    let movable = settings.movable;
+    Ok(Agent { datapath, routes, netfilter, routing, movable, following, config, metrics, _lock: lock })
+}
+
+/// What brings these routes into a table that has none.
+fn changes(sets: &RouteSets) -> Vec<Change> {
+    let changes = sets.iter().map(|(origin, routes)| Change {
+        origin: *origin,
+        remove: Vec::new(),
+        add: routes.clone(),
+    });
+    changes.collect()
 }
 
 /// Checks and compiles the routes, with those built in.
 pub fn compile(settings: &Settings) -> Result<Compiled, Failure> {
-    let addresses = host::addresses()?;
-    for route in settings.routes.values().flatten() {
-        check_target(route, &addresses)?;
-    }
-    let mut sets = settings.routes.clone();
-    let built_in = routes::built_in(&settings.protect, settings.routes.values().flatten());
-    sets.insert(Origin::BuiltIn, built_in);
-    routes::compile(&sets, &settings.limits).map_err(|refusals| {
+    let explain = |refusals: Vec<_>| {
         let lines: Vec<_> = refusals.iter().map(|refusal| settings.route_places.explain(refusal)).collect();
         Failure::new(Exit::Invalid, anyhow!(lines.join("\n")))
-    })
-}
-
-/// Refuses what the host cannot do for a route.
-fn check_target(route: &Route, addresses: &[IpAddr]) -> Result<(), Failure> {
-    if route.protocol == Protocol::Udp {
-        let error = anyhow!("route {}: udp cannot be redirected yet", route.name);
-        return Err(Failure::new(Exit::Invalid, error).hint("routes of tcp can"));
-    }
-    let Target::Proxy(proxy) = &route.target else { return Ok(()) };
-    for address in proxy.v4.map(IpAddr::V4).into_iter().chain(proxy.v6.map(IpAddr::V6)) {
-        if !address.is_loopback() && !addresses.contains(&address) {
-            let error = anyhow!("route {}: the proxy's address {address} is not of this host", route.name);
-            let here: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-            return Err(
-                Failure::new(Exit::Invalid, error).hint(format!("addresses here: {}", here.join(", ")))
-            );
-        }
-    }
-    Ok(())
+    };
+    routes::check_targets(&changes(&settings.routes)).map_err(|refused| match refused {
+        Refused::Routes(refusals) => explain(refusals),
+        refused => Failure::new(Exit::No, refused),
+    })?;
+    let mut sets = settings.routes.clone();
+    let own_ports = crate::routes::own_ports(settings.routes.values().flatten());
+    sets.insert(Origin::BuiltIn, crate::routes::built_in(&settings.protect, own_ports));
+    crate::routes::compile(&sets, &settings.limits).map_err(explain)
 }
 
 /// Where a proxy's listeners are looked for.

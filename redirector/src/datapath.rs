@@ -11,12 +11,14 @@ mod locals;
 mod publish;
 mod repair;
 mod route_names;
+mod routes;
 mod transparent;
 
 pub use counters::{Counters, RouteTotals};
-pub use found::{BPFFS, Chain, Fill, Found, FoundMaps, Member, OurProgram, Pin, RouteStats};
+pub use found::{BPFFS, Chain, Fill, Found, FoundMaps, FoundRoute, Member, OurProgram, Pin, RouteStats};
+pub(crate) use hook::program;
 pub use hook::{AttachMode, Hook, is_gone};
-pub use listeners::Listening;
+pub use listeners::{Learner, Listening};
 pub use load::{Datapath, Marking, VerifierRefusal};
 pub use repair::Repair;
 pub use transparent::kernel_has_btf;

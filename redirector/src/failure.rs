@@ -12,6 +12,8 @@ pub enum Exit {
     No = 1,
     /// The command line is wrong.
     Usage = 2,
+    /// No agent answers.
+    Unreachable = 3,
     /// What was named does not exist.
     NotFound = 4,
     /// The configuration, or a route in it, is invalid.
@@ -20,6 +22,8 @@ pub enum Exit {
     NotPermitted = 6,
     /// The kernel cannot.
     Kernel = 7,
+    /// It took too long.
+    TimedOut = 8,
 }
 
 /// Why a command failed.

@@ -1,16 +1,18 @@
 //! The command line.
 
 mod cli;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use redirector::failure::Failure;
 use tracing_subscriber::EnvFilter;
 
 /// Sends chosen traffic to a proxy on the same node, in the kernel.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(name = "redirector", version, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -24,12 +26,20 @@ struct Arguments {
 enum Command {
     /// Run the agent in the foreground, until Ctrl-C or SIGTERM
     Run(cli::run::Run),
+    /// Look at the routes of the running agent, and change those that it was given this way
+    Route(cli::route::RouteCommand),
+    /// Look at what the running agent captures
+    Interface(cli::interface::Interface),
     /// Say whether this host can do what an agent will ask of it, and what stands in the way
     Check(cli::check::Check),
     /// Say how things stand: the agent, its programs, the proxies, the routes
     Status(cli::status::Status),
     /// Remove everything of ours that is left in this network namespace when no agent runs
     Cleanup(cli::cleanup::Cleanup),
+    /// Write a shell's completions to stdout
+    Completion(cli::completion::Completion),
+    /// Say which build this is
+    Version(cli::version::Version),
 }
 
 /// Whether to colour what is printed.
@@ -64,8 +74,12 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     .write_global();
     match arguments.command {
         Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Route(command) => command.run(),
+        Command::Interface(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Cleanup(command) => command.run(),
+        Command::Completion(command) => command.run(&mut Arguments::command()),
+        Command::Version(command) => command.run(),
     }
 }

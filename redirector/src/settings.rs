@@ -39,7 +39,16 @@ pub struct Settings {
     /// Where the API socket and the last applied routes are.
     pub state_dir: PathBuf,
     /// Where metrics and health are served.
-    pub metrics_listen: SocketAddr,
+    pub metrics_listen: MetricsListen,
+}
+
+/// Where metrics and health are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsListen {
+    /// Nowhere.
+    Off,
+    /// At an address of the loopback device.
+    At(SocketAddr),
 }
 
 /// How a number of the rules is chosen.
@@ -111,7 +120,7 @@ impl Default for Settings {
             reconcile: Duration::from_secs(30),
             events_per_second: 1000,
             state_dir: PathBuf::from("/run/redirector"),
-            metrics_listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            metrics_listen: MetricsListen::At(SocketAddr::from(([127, 0, 0, 1], 9464))),
         }
     }
 }

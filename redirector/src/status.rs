@@ -54,7 +54,8 @@ pub fn look() -> Result<Vec<Finding>, Failure> {
 }
 
 fn listeners(maps: &FoundMaps) -> anyhow::Result<Vec<Finding>> {
-    let probes = proxies::probe(&maps.proxies()?)?;
+    let proxies: Vec<_> = maps.proxies()?.into_iter().map(|(_, proxy)| proxy).collect();
+    let probes = proxies::probe(&proxies)?;
     Ok(probes.iter().map(|probe| probe.finding("proxy")).collect())
 }
 

@@ -1,17 +1,24 @@
 //! System calls that no library here wraps.
 
+pub mod batch;
 mod bpf;
 pub mod links;
 pub mod objects;
+mod test_run;
 
 use std::{
     ffi::CString,
     io,
     mem::size_of,
     net::UdpSocket,
-    os::{fd::AsRawFd, unix::ffi::OsStrExt as _},
+    os::{
+        fd::{AsRawFd, BorrowedFd},
+        unix::ffi::OsStrExt as _,
+    },
     path::Path,
 };
+
+pub use test_run::test_run;
 
 /// The cookie of the calling thread's network namespace: unique until the host reboots.
 ///
@@ -98,6 +105,21 @@ pub const CAP_PERFMON: u32 = 38;
 /// As above.
 pub const CAP_BPF: u32 = 39;
 
+/// Waits until every program that was running when this was called has ended: then none is on its way with what it read
+/// before (kernel/sched/membarrier.c, membarrier: synchronize_rcu). That takes some milliseconds.
+///
+/// # Errors
+///
+/// The kernel's; ENOSYS where it was built without.
+pub fn grace_period() -> io::Result<()> {
+    // SAFETY: the call takes numbers only.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// include/uapi/linux/membarrier.h
+const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+
 /// The kind of the filesystem that a path is on: a number of include/uapi/linux/magic.h.
 ///
 /// # Errors
@@ -110,4 +132,44 @@ pub fn filesystem_kind(path: &Path) -> io::Result<i64> {
     // SAFETY: the path ends in a zero byte and both are live.
     let result = unsafe { libc::statfs(path.as_ptr(), &raw mut facts) };
     if result == 0 { Ok(facts.f_type as i64) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Size of a page of memory, in bytes.
+pub fn page_size() -> u64 {
+    // SAFETY: it reads a constant of the process.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(size).unwrap_or(4096)
+}
+
+/// The effective user of this process.
+pub fn effective_uid() -> u32 {
+    // SAFETY: the call has no arguments and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// The supplementary groups of the process at the other end of a Unix socket, as they were when it connected.
+///
+/// # Errors
+///
+/// The kernel's; it knows the option since 4.13 (28b5ba2aa0f5, "net: introduce SO_PEERGROUPS getsockopt").
+pub fn peer_groups(socket: BorrowedFd) -> io::Result<Vec<u32>> {
+    /// What a process can be in (include/uapi/linux/limits.h, NGROUPS_MAX).
+    const MOST: usize = 65_536;
+    let mut groups = vec![0_u32; MOST];
+    let mut length = (MOST * size_of::<u32>()) as libc::socklen_t;
+    // SAFETY: the socket is open, and value and length are live and agree.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERGROUPS,
+            groups.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    groups.truncate(length as usize / size_of::<u32>());
+    Ok(groups)
 }

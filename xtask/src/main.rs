@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod build;
+mod docs;
 mod kernels;
 mod lint;
 mod run;
@@ -54,8 +55,11 @@ enum Task {
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<OsString>,
     },
-    /// Runs the demonstration on Debian's kernels, each in an emulated machine.
+    /// Runs the demonstration, and tests, on Debian's kernels, each in an emulated machine.
     Kernels {
+        /// Runs all tests of behaviour that need no Envoy, rather than those of what differs between kernels.
+        #[arg(long)]
+        all: bool,
         /// Packages of Debian's kernels, such as `linux-image-amd64`.
         #[arg(value_name = "PACKAGE")]
         packages: Vec<String>,
@@ -65,7 +69,13 @@ enum Task {
     /// Installs whatever the other tasks need.
     Setup,
     /// Builds the agent, with the programs in it, in release mode.
-    Build,
+    Build {
+        /// Builds it static, alone in a directory: what deploy/Dockerfile makes an image of.
+        #[arg(long = "static")]
+        is_static: bool,
+    },
+    /// Writes the manual pages and docs/command-line.md, as the command line generates them.
+    Docs,
     /// Runs a command with mounts of its own; `test` runs each test through it.
     #[command(hide = true)]
     Sandbox {
@@ -81,10 +91,11 @@ fn main() -> ExitCode {
         Task::Run { args, .. } => run::on_host(&args),
         Task::Test { soak, args } => test::run(soak, &args),
         Task::Bench { args } => bench::run(&args),
-        Task::Kernels { packages } => kernels::run(&packages),
+        Task::Kernels { all, packages } => kernels::run(all, &packages),
         Task::Lint => lint::run(),
         Task::Setup => setup::run(),
-        Task::Build => build::run(),
+        Task::Build { is_static } => build::run(is_static),
+        Task::Docs => docs::run(),
         Task::Sandbox { command } => sandbox::run(&command),
     };
     match done {

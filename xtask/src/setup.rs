@@ -25,6 +25,7 @@ pub const DEMONSTRATION: &[(&str, &str)] =
 /// Programs that the tests run, and the packages of Debian they are in.
 pub const TESTS: &[(&str, &str)] = &[
     ("bpftool", "bpftool"),
+    ("curl", "curl"),
     ("ethtool", "ethtool"),
     ("ip", "iproute2"),
     ("iptables", "iptables"),
@@ -33,6 +34,7 @@ pub const TESTS: &[(&str, &str)] = &[
     ("script", "bsdutils"),
     ("setpriv", "util-linux"),
     ("sysctl", "procps"),
+    ("systemd-analyze", "systemd"),
     ("tc", "iproute2"),
 ];
 /// The newest LLVM that the version of bpf-linker which we install can be built for.

@@ -13,7 +13,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{build::cargo, run, sandbox, setup, steps::Steps};
+use crate::{
+    build::{Profile, cargo, static_agent},
+    run, sandbox, setup,
+    steps::Steps,
+};
 
 /// The task.
 pub fn run(soak: bool, arguments: &[OsString]) -> Result<()> {
@@ -21,7 +25,7 @@ pub fn run(soak: bool, arguments: &[OsString]) -> Result<()> {
     sandbox::check(&mut steps, "cargo xtask test")?;
     setup::commands(&mut steps, setup::TESTS)?;
     let envoy = setup::envoy(&mut steps)?;
-    setup::toolchain(&mut steps)?;
+    let static_agent = static_agent(&mut steps, Profile::Debug)?;
 
     steps.begin("build the tests, and the agent with the programs in it");
     let mut build = cargo();
@@ -37,7 +41,7 @@ pub fn run(soak: bool, arguments: &[OsString]) -> Result<()> {
     }
     test.arg("--show-output");
     // Under CI a test that cannot run here fails; it does not pass by being skipped.
-    test.env("CI", "1").env("REDIRECTOR_ENVOY", envoy);
+    test.env("CI", "1").env("REDIRECTOR_ENVOY", envoy).env("REDIRECTOR_STATIC", static_agent);
     if soak {
         test.env("REDIRECTOR_SOAK", "1");
     }
@@ -62,52 +66,76 @@ pub fn run(soak: bool, arguments: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// What became of the tests.
-#[derive(Default)]
-struct Counts {
-    passed: u32,
-    failed: u32,
-    skipped: u32,
-}
-
 /// Runs the tests, shows what they print, and adds up the result lines of their binaries.
 fn count(mut test: Command) -> Result<Counts> {
     let mut child = test.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("run cargo test")?;
     let output = child.stdout.take().context("read from cargo test")?;
-    let mut counts = Counts::default();
-    let mut said_skipped = 0;
-    // Within what passing tests printed, of which no more is shown than why a test was skipped: the test.
-    let mut passing: Option<String> = None;
+    let mut log = Log::default();
     for line in BufReader::new(output).lines() {
-        let line = line.context("read from cargo test")?;
-        let result = line.strip_prefix("test result: ");
-        if line == "successes:" {
-            passing = Some(String::new());
-        } else if line == "failures:" || result.is_some() {
-            passing = None;
-        }
-        let Some(test) = &mut passing else {
+        if let Some(line) = log.read(&line.context("read from cargo test")?) {
             println!("{line}");
-            counts.add(result.unwrap_or_default());
-            continue;
-        };
-        if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
-            name.clone_into(test);
-        } else if line.starts_with("skipped: ") && !test.is_empty() {
-            println!("test {test} ... {line}");
-            said_skipped += 1;
-            // One that says so twice is skipped once.
-            test.clear();
         }
     }
     let success = child.wait().context("wait for cargo test")?.success();
-    counts.passed -= said_skipped;
-    counts.skipped += said_skipped;
+    let mut counts = log.counts();
     // A test binary that dies has no result line.
     if !success && counts.failed == 0 {
         counts.failed = 1;
     }
     Ok(counts)
+}
+
+/// What became of the tests.
+#[derive(Default)]
+pub struct Counts {
+    /// They ran, and what they claim holds.
+    pub passed: u32,
+    /// It does not hold.
+    pub failed: u32,
+    /// They did not run.
+    pub skipped: u32,
+}
+
+/// What test binaries print, line by line.
+#[derive(Default)]
+pub struct Log {
+    counts: Counts,
+    /// Tests that passed, and said that they were skipped.
+    said_skipped: u32,
+    /// Within what passing tests printed, of which no more is shown than why a test was skipped: the test.
+    passing: Option<String>,
+}
+
+impl Log {
+    /// Takes the next line, and returns what is to be shown of it.
+    pub fn read(&mut self, line: &str) -> Option<String> {
+        let result = line.strip_prefix("test result: ");
+        if line == "successes:" {
+            self.passing = Some(String::new());
+        } else if line == "failures:" || result.is_some() {
+            self.passing = None;
+        }
+        let Some(test) = &mut self.passing else {
+            self.counts.add(result.unwrap_or_default());
+            return Some(line.to_owned());
+        };
+        if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            name.clone_into(test);
+        } else if line.starts_with("skipped: ") && !test.is_empty() {
+            let shown = format!("test {test} ... {line}");
+            self.said_skipped += 1;
+            // One that says so twice is skipped once.
+            test.clear();
+            return Some(shown);
+        }
+        None
+    }
+
+    /// What became of the tests so far.
+    pub fn counts(&self) -> Counts {
+        let Counts { passed, failed, skipped } = self.counts;
+        Counts { passed: passed - self.said_skipped, failed, skipped: skipped + self.said_skipped }
+    }
 }
 
 impl Counts {
@@ -133,7 +161,7 @@ pub fn runner() -> Result<String> {
 }
 
 /// The target that cargo builds for here, such as `x86_64-unknown-linux-gnu`.
-fn host() -> Result<String> {
+pub fn host() -> Result<String> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output =
         Command::new(rustc).arg("-vV").current_dir(xtask::root()).output().context("run rustc -vV")?;

@@ -17,6 +17,11 @@ impl Space {
         Self(port_index(family, protocol, port))
     }
 
+    /// The number of the range class whose space this is, if it is one's.
+    pub const fn as_class(self) -> Option<u32> {
+        if self.0 & Self::CLASS != 0 { Some(self.0 & !Self::CLASS) } else { None }
+    }
+
     /// The space of a range class. A class belongs to one family and one protocol.
     #[inline(always)]
     pub const fn class(class: u32) -> Self {

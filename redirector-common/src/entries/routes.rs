@@ -3,7 +3,7 @@
 use crate::{Address, Family, Protocol};
 
 /// What a route does with a new connection: the `kind` of a [`RouteEntry`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum RouteKind {
     /// Leave alone. Also what a slot without a route reads as.

@@ -8,6 +8,7 @@ use crate::{
     datapath::{self, AttachMode, Datapath},
     failure::{Exit, Failure},
     host::{self, Change, Interface},
+    metrics::InterfaceState,
     settings::InterfaceGlobs,
 };
 
@@ -60,6 +61,21 @@ impl Captures {
     fn wants(&self, interface: &Interface) -> bool {
         let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(&interface.name));
         matches(&self.patterns) && !matches(&self.exclude)
+    }
+
+    /// How many interfaces that match are captured, were refused, and cannot be captured.
+    pub fn count(
+        &self,
+        datapath: &Datapath,
+        interfaces: impl Iterator<Item = Interface>,
+    ) -> [(InterfaceState, usize); 3] {
+        let state = |interface: Interface| match interface.unsupported {
+            Some(_) => InterfaceState::Unsupported,
+            None if datapath.is_captured(interface.index) => InterfaceState::Captured,
+            None => InterfaceState::Failed,
+        };
+        let states: Vec<_> = interfaces.filter(|interface| self.wants(interface)).map(state).collect();
+        InterfaceState::ALL.map(|wanted| (wanted, states.iter().filter(|state| **state == wanted).count()))
     }
 
     /// Captures the interface that was there when the agent began, if it is wanted, with what a killed one left taken away.

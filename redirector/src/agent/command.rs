@@ -1,9 +1,13 @@
 //! What others ask of the running agent, which alone owns the datapath: they send commands and await answers.
 
-use std::time::Instant;
+#[cfg(test)]
+pub(crate) mod fake;
+
+use std::{fmt, time::Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use crate::routes::live::Override;
 use crate::routes::{Origin, Refusal, Route};
 
 /// A way to the agent. It may be cloned, and used from any task.
@@ -15,7 +19,12 @@ pub struct Handle(mpsc::Sender<Command>);
 pub(super) enum Command {
     Routes(oneshot::Sender<Vec<RouteView>>),
     Interfaces(oneshot::Sender<Vec<InterfaceView>>),
-    Change { request: Request, dry_run: bool, since: Instant, reply: oneshot::Sender<Result<Changed, Refused>> },
+    Change {
+        request: Request,
+        dry_run: bool,
+        since: Instant,
+        reply: oneshot::Sender<Result<Changed, Refused>>,
+    },
     Reload(oneshot::Sender<Result<Changed, String>>),
 }
 
@@ -58,6 +67,20 @@ pub enum Refused {
     Kernel(String),
 }
 
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exists(names) => write!(f, "there is a route of this name already: {}", names.join(", ")),
+            Self::Unknown(names) => write!(f, "the API gave no route of this name: {}", names.join(", ")),
+            Self::Routes(refusals) => {
+                let lines: Vec<_> = refusals.iter().map(ToString::to_string).collect();
+                f.write_str(&lines.join("\n"))
+            }
+            Self::Host(what) | Self::Kernel(what) => f.write_str(what),
+        }
+    }
+}
+
 /// A route as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteView {
@@ -75,17 +98,6 @@ pub struct RouteView {
     pub lost: u64,
     /// Where other routes win, and which.
     pub overridden: Vec<Override>,
-}
-
-/// Where another route wins.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Override {
-    /// What both match, as the text of a match.
-    pub both: String,
-    /// The other's origin.
-    pub origin: Origin,
-    /// The other's name.
-    pub name: String,
 }
 
 /// A captured interface.

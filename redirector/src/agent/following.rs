@@ -15,6 +15,7 @@ use super::{SETTLED, capture::Captures, report};
 use crate::{
     datapath::Datapath,
     host::{Image, Interface, Notices, Received},
+    metrics::InterfaceState,
 };
 
 /// What is followed.
@@ -95,6 +96,11 @@ impl Following {
         // Of an interface that went, and whose number another one has, only a notice tells.
         self.receive()?;
         self.image.read()
+    }
+
+    /// How many interfaces of those that were asked for are in each state.
+    pub fn count(&self, datapath: &Datapath) -> [(InterfaceState, usize); 3] {
+        self.captures.count(datapath, self.interfaces())
     }
 
     /// All interfaces.

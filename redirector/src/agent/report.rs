@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use anyhow::Result;
 use redirector_common::{Reason, entries::RouteKind};
 
+use super::command::Changed;
 use crate::{
     datapath::{Datapath, Hook, Listening, Repair},
     host::{Link, Order},
-    routes::{Compiled, Origin},
+    routes::{Origin, live::Live},
 };
 
 /// A captured interface.
@@ -128,19 +129,37 @@ pub fn hint(reason: Reason) -> Option<&'static str> {
 }
 
 /// The line after which traffic is steered.
-pub fn ready(datapath: &Datapath, compiled: &Compiled) {
-    let routes = compiled.routes.iter().filter(|route| route.origin != Origin::BuiltIn).count();
-    eprintln!(
-        "ready: {} captured, {}",
-        count(datapath.captured().count(), "interface"),
-        count(routes, "route")
-    );
+pub fn ready(datapath: &Datapath, live: &Live) {
+    eprintln!("ready: {}", standing(datapath, live));
+}
+
+/// How much is captured and routed.
+pub fn standing(datapath: &Datapath, live: &Live) -> String {
+    let routes = live.routes().filter(|(_, slot)| slot.origin != Origin::BuiltIn).count();
+    let interfaces = datapath.captured().count();
+    format!("{} captured, {}", count(interfaces, "interface"), count(routes, "route"))
+}
+
+/// What became of the files.
+pub fn reloaded(result: &Result<Changed, String>) {
+    match result {
+        Ok(Changed { added, replaced, removed }) => eprintln!(
+            "configuration applied: {} added, {} replaced, {} removed",
+            count(added.len(), "route"),
+            replaced.len(),
+            removed.len()
+        ),
+        Err(errors) => {
+            eprintln!("warning: configuration refused, and the old routes kept:");
+            errors.lines().for_each(|line| eprintln!("  {line}"));
+        }
+    }
 }
 
 /// What happened in all.
-pub fn summary(datapath: &mut Datapath, compiled: &Compiled) -> Result<()> {
+pub fn summary(datapath: &mut Datapath, live: &Live) -> Result<()> {
     println!("{:<32} {:>12} {:>12} {:>12}", "ROUTE", "CONNECTIONS", "UNAVAILABLE", "LOST");
-    for (slot, route) in (0..).zip(&compiled.routes) {
+    for (slot, route) in live.routes() {
         let totals = datapath.route_totals(slot)?;
         if route.origin == Origin::BuiltIn && totals.connections == 0 {
             continue;
@@ -150,7 +169,10 @@ pub fn summary(datapath: &mut Datapath, compiled: &Compiled) -> Result<()> {
         } else {
             0
         };
-        println!("{:<32} {:>12} {:>12} {:>12}", route.name, totals.connections, totals.unavailable, lost);
+        println!(
+            "{:<32} {:>12} {:>12} {:>12}",
+            route.route.name, totals.connections, totals.unavailable, lost
+        );
     }
     println!("\n{:<10} {:<20} {:>12} {:>14}", "VERDICT", "REASON", "PACKETS", "BYTES");
     for (verdict, reason, count) in datapath.counters()? {

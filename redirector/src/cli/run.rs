@@ -1,6 +1,6 @@
 //! `redirector run`: the agent in the foreground.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use redirector::{
     agent,
@@ -9,7 +9,7 @@ use redirector::{
     failure::{Exit, Failure},
     host::NetfilterMode,
     routes::{Origin, Protected, Route},
-    settings::{InterfaceGlobs, Number, OnExit, Settings},
+    settings::{InterfaceGlobs, MetricsListen, Number, OnExit, Settings},
 };
 
 /// What the agent is told on the command line, or else by the environment.
@@ -74,9 +74,10 @@ pub struct Run {
     #[arg(long, env = "REDIRECTOR_STATE_DIR", hide_env_values = true, value_name = "DIRECTORY")]
     state_dir: Option<PathBuf>,
 
-    /// Where metrics and health are served [default: 127.0.0.1:9464]
+    /// Where metrics and health are served: an address of loopback, or off [default: 127.0.0.1:9464]
     #[arg(long, env = "REDIRECTOR_METRICS_LISTEN", hide_env_values = true, value_name = "ADDRESS:PORT")]
-    metrics_listen: Option<SocketAddr>,
+    #[arg(value_parser = numbers::metrics_listen)]
+    metrics_listen: Option<MetricsListen>,
 }
 
 const ROUTE_HELP: &str = "\
@@ -99,13 +100,14 @@ The longer destination prefix wins, then the longer source prefix, then the narr
 impl Run {
     /// Runs the agent until it is told to end.
     pub fn run(self) -> Result<(), Failure> {
+        let config = self.config.clone();
         let settings = self.settings()?;
         // One thread, which is the one whose network namespace everything concerns.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| Failure::new(Exit::No, error))?;
-        runtime.block_on(agent::run(settings))
+        runtime.block_on(agent::run(settings, config))
     }
 
     /// The settings: a flag says more than the environment, that more than the files, and those more than a default.

@@ -10,6 +10,8 @@ use crate::failure::{Exit, Failure};
 /// All that is wrong with a configuration, in the order of the files and their text.
 #[derive(Debug)]
 pub struct Errors {
+    /// What was read: `the configuration`.
+    pub what: &'static str,
     /// What is shown: at least one, at most 1,000.
     pub errors: Vec<Error>,
     /// How many more there are.
@@ -39,9 +41,10 @@ pub enum Error {
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = self.what;
         match self.errors.len() + self.more {
-            1 => f.write_str("the configuration has 1 error")?,
-            count => write!(f, "the configuration has {count} errors")?,
+            1 => write!(f, "{what} has 1 error")?,
+            count => write!(f, "{what} has {count} errors")?,
         }
         for error in &self.errors {
             write!(f, "\n{error}")?;

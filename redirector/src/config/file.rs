@@ -2,13 +2,12 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use glob::Pattern;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use super::{
     keys::{self, Table},
@@ -40,7 +39,7 @@ impl Files {
         let mut reader = Reader { file, collector, garbled: Garbled::default() };
         let root = reader.parse(text);
         let root = root.get_ref();
-        if !self.is_version(&mut reader, root) {
+        if !reader.is_version(root, "file") {
             return;
         }
         for entry in reader.entries(root, &keys::FILE) {
@@ -54,27 +53,6 @@ impl Files {
         settings.routes.insert(Origin::Files, routes);
         settings.route_places = RoutePlaces::new(sources, names);
         settings
-    }
-
-    /// Whether this build knows what the file's keys mean.
-    fn is_version(&self, reader: &mut Reader, root: &DeTable) -> bool {
-        const VERSION: i64 = 1;
-        let Some(value) = root.get("version") else {
-            // A file that is not TOML may say it where nobody can read it.
-            if reader.garbled.is_empty() {
-                let start = Span::new(reader.file, 0..0);
-                reader.wrong::<()>(start, format!("the file does not say `version = {VERSION}`"));
-            }
-            return true;
-        };
-        match reader.integer(value, "the number 1") {
-            Some(VERSION) | None => true,
-            Some(other) => {
-                let message = format!("this build reads version {VERSION}, not {other}");
-                reader.wrong::<()>(reader.span(value), message);
-                false
-            }
-        }
     }
 
     fn setting(&mut self, reader: &mut Reader, entry: Entry) {
@@ -154,7 +132,7 @@ impl Files {
     }
 
     fn metrics(&mut self, reader: &mut Reader, _key: &str, value: &Value) {
-        let listen = reader.parsed::<SocketAddr>(value, "an address and port such as \"127.0.0.1:9464\"");
+        let listen = reader.checked(value, "an address and port, or \"off\"", numbers::metrics_listen);
         store(&mut self.settings.metrics_listen, listen);
     }
 
@@ -223,9 +201,20 @@ impl Reader<'_> {
     }
 
     fn duration(&mut self, value: &Value) -> Option<Duration> {
-        let text = self.string(value, "a duration such as \"30s\"")?;
-        let time = numbers::reconcile(text);
-        time.or_else(|error| self.wrong(self.span(value), format!("`{text}` is {error}")).ok_or(())).ok()
+        self.checked(value, "a duration such as \"30s\"", numbers::reconcile)
+    }
+
+    /// A string of which `read` makes something, or says what it is instead.
+    fn checked<T>(
+        &mut self,
+        value: &Value,
+        expected: &str,
+        read: fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = self.string(value, expected)?;
+        read(text)
+            .or_else(|error| self.wrong(self.span(value), format!("`{text}` is {error}")).ok_or(()))
+            .ok()
     }
 
     fn directory(&mut self, value: &Value) -> Option<PathBuf> {

@@ -51,6 +51,15 @@ pub(super) const ROUTE: Table = Table {
 
 pub(super) const TARGET: Table = Table { name: "route.target", keys: &["proxy", "interface", "via"] };
 
+/// A document of routes by themselves, in TOML.
+pub(super) const ROUTES_TOML: Table = Table { name: "", keys: &["version", "route"] };
+
+/// The same in JSON.
+pub(super) const ROUTES_JSON: Table = Table { name: "", keys: &["version", "routes"] };
+
+/// A document of names.
+pub(super) const NAMES: Table = Table { name: "", keys: &["version", "names"] };
+
 impl Table {
     /// The full name of a key of this table, such as `limits.routes`.
     pub fn full(&self, key: &str) -> String {
@@ -67,7 +76,8 @@ impl Table {
                 return write!(f, "`{key}` is a setting of the file: {where_to}");
             }
             match self.name {
-                "" => write!(f, "`{key}` is not a setting")?,
+                "" if self.keys.len() == FILE.keys.len() => write!(f, "`{key}` is not a setting")?,
+                "" => write!(f, "`{key}` is not a key of this document")?,
                 "route" => write!(f, "`{key}` is not a key of [[route]]")?,
                 name => write!(f, "`{key}` is not a key of `{name}`")?,
             }
@@ -80,7 +90,7 @@ impl Table {
 }
 
 /// The word that a person most likely meant.
-pub(super) fn nearest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
     /// Longer words are no slips of the keyboard, and comparing is quadratic.
     const LONGEST: usize = 64;
     if word.len() > LONGEST {

@@ -4,13 +4,18 @@
 //! `source` finds and loads the files, `reader` takes values of the expected type out of them, `file` and `route`
 //! say what the keys mean, `place` and `error` show where something is wrong. What is known in each table is in
 //! [`keys`].
+//!
+//! The admin API and its commands have the same words: [`routes`] reads routes alone, also out of JSON, and
+//! [`RouteWords`] writes one.
 
 use std::path::Path;
 
 use crate::settings::Settings;
 
+mod document;
 mod error;
 mod file;
+mod json;
 pub mod keys;
 pub mod numbers;
 mod place;
@@ -21,10 +26,13 @@ mod syntax;
 mod target;
 #[cfg(test)]
 mod tests;
+mod words;
 
+pub use document::{Syntax, names, routes};
 pub use error::{Error, Errors};
 pub use place::{Place, RoutePlaces};
 pub use source::DEFAULT;
+pub use words::{RouteWords, write_routes};
 
 use file::Files;
 use reader::Collector;
@@ -51,7 +59,7 @@ fn read_at(path: &Path, needed: bool) -> Result<Settings, Errors> {
     for (file, source) in (0..).zip(&sources) {
         files.read(file, &source.text, &mut collector);
     }
-    match collector.finish(&sources) {
+    match collector.finish("the configuration", &sources) {
         None => Ok(files.settings(sources)),
         Some(errors) => Err(errors),
     }

@@ -1,9 +1,9 @@
 //! Values that the files and the command line read alike: the numbers by which the agent's rules are known on the
-//! host, and the time between two repairs.
+//! host, the time between two repairs, and where metrics are served.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use crate::settings::Number;
+use crate::settings::{MetricsListen, Number};
 
 /// Reads a mark.
 ///
@@ -72,5 +72,27 @@ pub fn reconcile(text: &str) -> Result<Duration, String> {
         Ok(time) if (LEAST..=MOST).contains(&time) => Ok(time),
         Ok(_) => Err("not between \"1s\" and \"1d\"".to_owned()),
         Err(error) => Err(format!("not a duration such as \"30s\": {error}")),
+    }
+}
+
+/// Reads where metrics are served.
+///
+/// # Errors
+///
+/// Neither an address and port nor `off`; or an address at which others than this host could ask: nobody is asked who
+/// they are.
+pub fn metrics_listen(text: &str) -> Result<MetricsListen, String> {
+    if text == "off" {
+        return Ok(MetricsListen::Off);
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(address) if !address.ip().is_loopback() => {
+            Err(format!("not of the loopback device: {} would be asked by other hosts too", address.ip()))
+        }
+        Ok(address) if address.port() == 0 => Err("without a port".to_owned()),
+        Ok(address) => Ok(MetricsListen::At(address)),
+        Err(error) => {
+            Err(format!("not an address and port such as \"127.0.0.1:9464\", nor \"off\": {error}"))
+        }
     }
 }

@@ -102,11 +102,18 @@ impl RoutePlaces {
 
     /// Where the route of this name stands, if a file gives it.
     pub fn find(&self, origin: Origin, name: &str) -> Option<Place> {
+        (origin == Origin::Files).then(|| self.of(name))?
+    }
+
+    fn of(&self, name: &str) -> Option<Place> {
         let (sources, spans) = &*self.0;
-        match origin {
-            Origin::Files => Place::find(sources, *spans.get(name)?),
-            _ => None,
-        }
+        Place::find(sources, *spans.get(name)?)
+    }
+
+    /// Where the route of this name stands, for people.
+    pub fn show(&self, name: &str) -> Option<impl fmt::Display> {
+        let place = self.of(name)?;
+        Some(fmt::from_fn(move |f| write!(f, "{place}: route {name}\n{}", place.line())))
     }
 
     /// A refusal, with the places of the routes that it names.
@@ -118,9 +125,8 @@ impl RoutePlaces {
             Refusal::Tie(Tie { origin, names, .. }) => (*origin, &names[..]),
             Refusal::Limit { .. } => return refusal.to_string(),
         };
-        let places = names.iter().filter_map(|name| Some((name, self.find(origin, name)?)));
-        places.fold(refusal.to_string(), |text, (name, place)| {
-            format!("{text}\n{place}: route {name}\n{}", place.line())
-        })
+        let of_files = names.iter().filter(|_| origin == Origin::Files);
+        let places = of_files.filter_map(|name| self.show(name));
+        places.fold(refusal.to_string(), |text, place| format!("{text}\n{place}"))
     }
 }

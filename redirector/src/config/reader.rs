@@ -49,6 +49,10 @@ impl Collector {
     /// The most of a message, in characters: it may repeat what the file says.
     const MESSAGE: usize = 300;
 
+    pub fn is_empty(&self) -> bool {
+        self.unreadable.is_empty() && self.wrong.is_empty()
+    }
+
     pub fn unreadable(&mut self, path: &Path, error: io::Error) {
         self.unreadable.push(Error::Unreadable { path: path.to_owned(), error });
     }
@@ -73,14 +77,14 @@ impl Collector {
     }
 
     /// What was collected, in the order of the files, if there is anything.
-    pub fn finish(mut self, sources: &[Source]) -> Option<Errors> {
+    pub fn finish(mut self, what: &'static str, sources: &[Source]) -> Option<Errors> {
         self.wrong.sort_by_key(|(span, ..)| *span);
         let wrong = self.wrong.into_iter().filter_map(|(span, message, other)| {
             let other = other.and_then(|other| Place::find(sources, other));
             Some(Error::Wrong { place: Place::find(sources, span)?, message, other })
         });
         let errors: Vec<_> = self.unreadable.into_iter().chain(wrong).collect();
-        (!errors.is_empty()).then_some(Errors { errors, more: self.more })
+        (!errors.is_empty()).then_some(Errors { what, errors, more: self.more })
     }
 }
 
@@ -117,6 +121,27 @@ impl<'a> Reader<'a> {
             DeValue::Table(_) => "a table",
         };
         self.wrong(self.span(value), format!("expected {expected}, found {found}"))
+    }
+
+    /// Whether this build knows what the keys of a file, or of another document, mean.
+    pub fn is_version(&mut self, root: &DeTable, what: &str) -> bool {
+        const VERSION: i64 = 1;
+        let Some(value) = root.get("version") else {
+            // A file that is not TOML may say it where nobody can read it.
+            if self.garbled.is_empty() {
+                let start = Span::new(self.file, 0..0);
+                self.wrong::<()>(start, format!("the {what} does not say `version = {VERSION}`"));
+            }
+            return true;
+        };
+        match self.integer(value, "the number 1") {
+            Some(VERSION) | None => true,
+            Some(other) => {
+                let message = format!("this build reads version {VERSION}, not {other}");
+                self.wrong::<()>(self.span(value), message);
+                false
+            }
+        }
     }
 
     /// What a table holds under keys that it may have.

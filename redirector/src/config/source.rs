@@ -75,12 +75,17 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// The text of a file. Of one that is too long, or not text, only what an error shows.
-fn source(file: u32, path: &Path, mut bytes: Vec<u8>, collector: &mut Collector) -> Option<Source> {
+fn source(file: u32, path: &Path, bytes: Vec<u8>, collector: &mut Collector) -> Option<Source> {
     if bytes.len() > MOST {
         let error = io::Error::new(ErrorKind::FileTooLarge, format!("longer than {} MiB", MOST >> 20));
         collector.unreadable(path, error);
         return None;
     }
+    Some(text(file, path, bytes, collector))
+}
+
+/// The same of bytes of any length.
+pub(super) fn text(file: u32, path: &Path, mut bytes: Vec<u8>, collector: &mut Collector) -> Source {
     if bytes.starts_with("\u{feff}".as_bytes()) {
         bytes.drain(..'\u{feff}'.len_utf8());
     }
@@ -89,5 +94,5 @@ fn source(file: u32, path: &Path, mut bytes: Vec<u8>, collector: &mut Collector)
         collector.wrong(Span::new(file, valid..valid + 1), "this is not text: the file is not UTF-8");
         String::from_utf8_lossy(error.as_bytes()).into_owned()
     });
-    Some(Source { path: path.to_owned(), text })
+    Source { path: path.to_owned(), text }
 }

@@ -104,9 +104,24 @@ impl Datapath {
         self.interfaces.contains_key(&ifindex)
     }
 
+    /// What is attached: ifindex, hook, and the kind of link that the program is for.
+    pub fn attachments(&self) -> impl Iterator<Item = (u32, Hook, Link)> {
+        self.interfaces.iter().map(|(index, attachment)| (*index, attachment.hook, attachment.link))
+    }
+
     /// Interfaces that are captured, by ifindex.
     pub fn captured(&self) -> impl Iterator<Item = u32> {
         self.interfaces.keys().copied()
+    }
+
+    /// How many of them have a program at this kind of hook.
+    pub fn attached_at(&self, hook: Hook) -> usize {
+        self.interfaces.values().filter(|attachment| attachment.hook == hook).count()
+    }
+
+    /// Whether `sk_lookup` is attached, which takes what is steered.
+    pub fn takes(&self) -> bool {
+        self.sk_lookup.is_some()
     }
 
     /// Detaches everything: first what steers, then what takes it.

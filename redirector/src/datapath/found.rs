@@ -6,6 +6,7 @@
 mod known;
 mod maps;
 mod pins;
+mod routes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,8 +21,9 @@ use crate::{
     host::{self, Direction, Filter, Interface},
 };
 use known::Known;
-pub use maps::{Fill, FoundMaps, RouteStats};
+pub use maps::{Fill, FoundMaps};
 pub use pins::{BPFFS, Pin};
+pub use routes::{FoundRoute, RouteStats};
 
 /// What is attached in this network namespace, and what of ours is pinned.
 #[derive(Debug, Default)]

@@ -59,7 +59,7 @@ pub(super) struct Attachment {
 }
 
 /// The program for a kind of link.
-pub(super) fn program(link: Link) -> &'static str {
+pub(crate) fn program(link: Link) -> &'static str {
     match link {
         Link::Ethernet => "tc_ingress",
         Link::BridgePort(_) => "tc_ingress_port",

@@ -1,10 +1,13 @@
 //! The proxies' listeners as the kernel finds them.
 
+use std::os::fd::AsFd as _;
+
 use anyhow::{Context, Result};
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::ProgramFd;
 use redirector_common::{Family, Protocol, Reason, entries::listener_index};
 
 use super::load::Datapath;
+use crate::sys;
 
 /// What a proxy's listener can do in one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,11 @@ pub enum Listening {
     No(Reason),
 }
 
+/// What looks listeners up, without the rest of the datapath: it may be used on another thread of the same network
+/// namespace.
+#[derive(Debug)]
+pub struct Learner(ProgramFd);
+
 impl Datapath {
     /// Has the kernel look a proxy's listener up and store it, as `tc_ingress` would at the next SYN.
     ///
@@ -24,14 +32,33 @@ impl Datapath {
     ///
     /// The test run failed.
     pub fn learn(&mut self, proxy: u32, protocol: Protocol, family: Family) -> Result<Listening> {
+        self.learner()?.learn(proxy, protocol, family)
+    }
+
+    /// What looks listeners up.
+    ///
+    /// # Errors
+    ///
+    /// The process has no descriptor left.
+    pub fn learner(&mut self) -> Result<Learner> {
+        let program = self.classifier("learn_listener")?.fd()?.try_clone();
+        program.context("share learn_listener").map(Learner)
+    }
+}
+
+impl Learner {
+    /// As [`Datapath::learn`].
+    ///
+    /// # Errors
+    ///
+    /// The test run failed.
+    pub fn learn(&self, proxy: u32, protocol: Protocol, family: Family) -> Result<Listening> {
         let mut context = [0_u8; CONTEXT_SIZE];
         let index = listener_index(proxy, protocol, family);
         context[MARK..MARK + 4].copy_from_slice(&index.to_ne_bytes());
         // The shortest packet that the kernel takes for a test run; the program does not read it.
         let packet = [0_u8; 14 + 20];
-        let run = TestRunOptions { data_in: Some(&packet), ctx_in: Some(&context), ..TestRunOptions::new() };
-        let program = self.classifier("learn_listener")?;
-        let number = program.test_run(run).context("run learn_listener")?.return_value;
+        let number = sys::test_run(self.0.as_fd(), &packet, &context).context("run learn_listener")?;
         let reason = u8::try_from(number).ok().and_then(Reason::from_number);
         Ok(match reason.with_context(|| format!("learn_listener returned {number}"))? {
             Reason::Proxy => Listening::Ready,

@@ -49,7 +49,7 @@ pub struct Datapath {
     /// What stands in `LOCALS`.
     pub(super) locals: Locals,
     /// What `NEXT_HOPS` is about, and what was written there.
-    pub(super) next_hops: Vec<(NextHop, Option<NextHopEntry>)>,
+    pub(super) next_hops: BTreeMap<u32, (NextHop, Option<NextHopEntry>)>,
     settings: Settings,
 }
 
@@ -67,8 +67,8 @@ impl Datapath {
             .map_max_entries("ROUTES", limits.routes)
             .map_max_entries("ROUTE_STATS", limits.routes)
             .map_max_entries("ROUTE_NAMES", limits.routes)
-            .map_max_entries("PREFIXES", limits.prefixes)
-            .map_max_entries("SOURCES", limits.sources)
+            .map_max_entries("PREFIXES", limits.prefixes.saturating_mul(TRIE_ROOM))
+            .map_max_entries("SOURCES", limits.sources.saturating_mul(TRIE_ROOM))
             .map_max_entries("PROXIES", limits.proxies)
             .map_max_entries("LISTENERS", limits.proxies * LISTENERS_PER_PROXY)
             .load(OBJECT)
@@ -91,7 +91,7 @@ impl Datapath {
             sk_lookup: None,
             defunct: Defunct::new(),
             locals: Locals::default(),
-            next_hops: Vec::new(),
+            next_hops: BTreeMap::new(),
             settings,
         };
         datapath.write_settings()?;
@@ -151,6 +151,10 @@ impl Drop for Datapath {
         }
     }
 }
+
+/// How many times its limit a trie has room for: while routes change, what is and what is to be both stand in it. It takes memory
+/// for what is in it only.
+pub(super) const TRIE_ROOM: u32 = 2;
 
 /// Tells a kernel that refuses the program from a user who may not load it: both are EACCES. Where there is a
 /// verifier's log, thousands of lines, its last two say why.

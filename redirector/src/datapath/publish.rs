@@ -1,15 +1,12 @@
-//! Fills the maps. Each packet meets one whole route: what is pointed to is written before what points to it.
+//! Fills the maps that say of the host: its addresses, and the interfaces that routes lead to.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Context, Result};
-use aya::maps::{
-    Array, MapData,
-    lpm_trie::{Key, LpmTrie},
-};
+use aya::maps::{Array, MapData};
 use redirector_common::{
     Address,
-    entries::{NextHopEntry, PortWord, PrefixEntry, PrefixKey, ProxyEntry, RouteEntry, Via},
+    entries::{NextHopEntry, Via},
 };
 
 use super::{
@@ -18,43 +15,10 @@ use super::{
 };
 use crate::{
     host::{Interface, Link},
-    routes::{Compiled, NextHop},
+    routes::NextHop,
 };
 
 impl Datapath {
-    /// Writes the routes into maps that hold none yet.
-    ///
-    /// # Errors
-    ///
-    /// A map is full or the kernel refused. Nothing is steered then, for no interface is captured yet.
-    pub fn publish(&mut self, compiled: &Compiled) -> Result<()> {
-        let mut proxies: Array<&mut MapData, ProxyEntry> =
-            Array::try_from(map_mut(&mut self.ebpf, "PROXIES")?)?;
-        for (slot, proxy) in (0..).zip(&compiled.proxies) {
-            proxies.set(slot, proxy, 0).context("write PROXIES")?;
-        }
-        let mut routes: Array<&mut MapData, RouteEntry> =
-            Array::try_from(map_mut(&mut self.ebpf, "ROUTES")?)?;
-        for (slot, route) in (0..).zip(&compiled.routes) {
-            routes.set(slot, route.entry, 0).context("write ROUTES")?;
-        }
-        self.next_hops = compiled.next_hops.iter().map(|hop| (hop.clone(), None)).collect();
-        self.write_route_names(&compiled.routes)?;
-        for (name, entries) in [("SOURCES", &compiled.sources), ("PREFIXES", &compiled.prefixes)] {
-            let mut map: LpmTrie<&mut MapData, PrefixKey, PrefixEntry> =
-                LpmTrie::try_from(map_mut(&mut self.ebpf, name)?)?;
-            for prefix in entries {
-                let key = Key::new(prefix.bits, prefix.key);
-                map.insert(&key, prefix.entry, 0).with_context(|| format!("write {name}"))?;
-            }
-        }
-        let mut ports: Array<&mut MapData, PortWord> = Array::try_from(map_mut(&mut self.ebpf, "PORTS")?)?;
-        for (index, word) in &compiled.ports {
-            ports.set(*index, word, 0).context("write PORTS")?;
-        }
-        Ok(())
-    }
-
     /// Writes which of the interfaces that routes lead to are there: a packet to one that is not gets its route's `else`.
     /// Returns those that came or went, with the word which.
     ///
@@ -68,10 +32,10 @@ impl Datapath {
         let mut map: Array<&mut MapData, NextHopEntry> =
             Array::try_from(map_mut(&mut self.ebpf, "NEXT_HOPS")?)?;
         let mut changed = BTreeMap::new();
-        for (slot, (hop, written)) in (0..).zip(&mut self.next_hops) {
+        for (slot, (hop, written)) in &mut self.next_hops {
             let entry = next_hop(hop, named(&hop.interface));
             if *written != Some(entry) {
-                map.set(slot, entry, 0).context("write NEXT_HOPS")?;
+                map.set(*slot, entry, 0).context("write NEXT_HOPS")?;
                 if written.is_none_or(|written| written.ifindex != entry.ifindex) {
                     changed.insert(hop.interface.clone(), entry.ifindex != 0);
                 }
@@ -79,6 +43,11 @@ impl Datapath {
             }
         }
         Ok(changed)
+    }
+
+    /// Whether the next hop in a slot was up when that was last written.
+    pub fn next_hop_is_up(&self, slot: u32) -> bool {
+        self.next_hops.get(&slot).and_then(|(_, written)| *written).is_some_and(|entry| entry.ifindex != 0)
     }
 }
 

@@ -7,7 +7,8 @@ use aya::maps::{HashMap, Map, MapData};
 use redirector_common::entries::ROUTE_NAME_BYTES;
 
 use super::load::{Datapath, INGRESS, map_mut, sk_lookup};
-use crate::{routes::RouteSlot, sys};
+use super::routes::gone;
+use crate::sys;
 
 impl Datapath {
     /// Lets `ROUTE_NAMES`, which no program uses, live as long as those that are attached do.
@@ -25,14 +26,29 @@ impl Datapath {
         Ok(())
     }
 
-    /// Writes the names of the routes.
-    pub(super) fn write_route_names(&mut self, routes: &[RouteSlot]) -> Result<()> {
-        let mut map: HashMap<&mut MapData, u32, [u8; ROUTE_NAME_BYTES]> =
-            HashMap::try_from(map_mut(&mut self.ebpf, "ROUTE_NAMES")?)?;
-        for (slot, route) in (0_u32..).zip(routes) {
-            map.insert(slot, cut(&route.name), 0).context("write ROUTE_NAMES")?;
+    /// Writes the names of the routes in these slots.
+    pub(super) fn write_route_names<'a>(
+        &mut self,
+        names: impl Iterator<Item = (u32, &'a String)>,
+    ) -> Result<()> {
+        let mut map = self.route_names()?;
+        for (slot, name) in names {
+            map.insert(slot, cut(name), 0).context("write ROUTE_NAMES")?;
         }
         Ok(())
+    }
+
+    /// Forgets the names of the routes that were in these slots.
+    pub(super) fn remove_route_names(&mut self, slots: &[u32]) -> Result<()> {
+        let mut map = self.route_names()?;
+        for slot in slots {
+            gone(map.remove(slot)).context("write ROUTE_NAMES")?;
+        }
+        Ok(())
+    }
+
+    fn route_names(&mut self) -> Result<HashMap<&mut MapData, u32, [u8; ROUTE_NAME_BYTES]>> {
+        Ok(HashMap::try_from(map_mut(&mut self.ebpf, "ROUTE_NAMES")?)?)
     }
 }
 

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{InfoPortKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
+    link::{
+        InfoKind, InfoPortKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType,
+        LinkMessage,
+    },
 };
 
 use super::netlink;
@@ -68,22 +71,14 @@ impl Facts {
             LinkAttribute::IfName(name) => Some(name.clone()),
             _ => None,
         })?;
-        let is_ethernet = header.link_layer_type == LinkLayerType::Ether;
-        let unsupported = if header.flags.contains(LinkFlags::Loopback) {
-            Some("it is the loopback device: what the host sends to itself is never redirected")
-        } else if !is_ethernet && !is_layer3(header.link_layer_type) {
-            Some("its packets begin with neither an Ethernet nor an IP header")
-        } else {
-            None
-        };
         Some(Self {
             name,
             is_up: header.flags.contains(LinkFlags::Up),
             bridge: bridge(message),
             mac: mac(message),
             is_running: header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
-            is_ethernet,
-            unsupported,
+            is_ethernet: header.link_layer_type == LinkLayerType::Ether,
+            unsupported: unsupported(message),
         })
     }
 
@@ -117,23 +112,65 @@ pub(super) fn facts() -> Result<BTreeMap<u32, Facts>> {
     Ok(all)
 }
 
+/// Why programs cannot read an interface's packets as those of its kind of link, if that is so.
+fn unsupported(message: &LinkMessage) -> Option<&'static str> {
+    use LinkLayerType as Kind;
+    let header = &message.header;
+    if header.flags.contains(LinkFlags::Loopback) {
+        return Some("it is the loopback device: what the host sends to itself is never redirected");
+    }
+    // Its connections belong to the VRF, where a look-up from the port does not find them (net/core/filter.c,
+    // bpf_tc_skc_lookup_tcp: by the port's own number). The VRF's device has no ingress of its own.
+    if is_vrf(message) || is_port(message, &InfoPortKind::Vrf) {
+        return Some("it belongs to a VRF, whose connections programs at its ports do not find");
+    }
+    match header.link_layer_type {
+        Kind::Ether => None,
+        kind if is_layer3(kind) => None,
+        _ => Some("its packets begin with neither an Ethernet nor an IP header"),
+    }
+}
+
 /// Whether packets begin with the IP header where programs see them: tun and WireGuard (which have no type), mobile modems,
-/// PPP, and tunnels of IP in IP.
+/// PPP, and tunnels that carry IP.
 fn is_layer3(kind: LinkLayerType) -> bool {
     use LinkLayerType as Kind;
-    matches!(kind, Kind::None | Kind::Rawip | Kind::Ppp | Kind::Tunnel | Kind::Tunnel6 | Kind::Sit)
+    matches!(
+        kind,
+        Kind::None
+            | Kind::Rawip
+            | Kind::Ppp
+            | Kind::Tunnel
+            | Kind::Tunnel6
+            | Kind::Sit
+            | Kind::Ipgre
+            | Kind::Ip6gre
+    )
 }
 
 /// The bridge that an interface is a port of.
 fn bridge(message: &LinkMessage) -> Option<u32> {
-    let is_port = message.attributes.iter().any(|attribute| match attribute {
-        LinkAttribute::LinkInfo(info) => info.contains(&LinkInfo::PortKind(InfoPortKind::Bridge)),
-        _ => false,
-    });
     message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Controller(controller) if is_port => Some(*controller),
+        LinkAttribute::Controller(controller) if is_port(message, &InfoPortKind::Bridge) => Some(*controller),
         _ => None,
     })
+}
+
+fn is_port(message: &LinkMessage, kind: &InfoPortKind) -> bool {
+    infos(message).any(|info| matches!(info, LinkInfo::PortKind(port) if port == kind))
+}
+
+fn is_vrf(message: &LinkMessage) -> bool {
+    infos(message).any(|info| matches!(info, LinkInfo::Kind(InfoKind::Vrf)))
+}
+
+/// What is said of a link by its kind.
+fn infos(message: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
+    let infos = message.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    });
+    infos.flatten()
 }
 
 fn mac(message: &LinkMessage) -> Option<[u8; 6]> {

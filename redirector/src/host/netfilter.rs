@@ -121,6 +121,11 @@ impl Netfilter {
         Ok(!wanted.is_subset(&before))
     }
 
+    /// Whether steered connections are protected from NAT.
+    pub fn is_active(&self) -> bool {
+        self.tables.as_ref().is_some_and(|tables| !tables.families().is_empty())
+    }
+
     /// Has connections that NAT has translated make way for new ones that are to be steered, where `is_steered` says
     /// so of their original destination. To be called when routes have become live.
     ///

@@ -143,7 +143,7 @@ fn slots(routes: &[(Origin, &Route)]) -> Slots {
     Slots { routes: slots.collect(), proxies, next_hops }
 }
 
-pub(super) fn proxy_entry(proxy: &ProxyAddress) -> ProxyEntry {
+pub(crate) fn proxy_entry(proxy: &ProxyAddress) -> ProxyEntry {
     let address = |address: Option<IpAddr>| address.map(wire_order).unwrap_or_default();
     ProxyEntry {
         v4: address(proxy.v4.map(IpAddr::V4)),

@@ -40,7 +40,7 @@ struct Place {
 }
 
 impl RouteError {
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), part: None, place: None }
     }
 

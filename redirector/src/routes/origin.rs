@@ -39,17 +39,21 @@ impl Origin {
 pub const PROTECT: [&str; 3] = ["tcp/22", "tcp/6443", "tcp/10250"];
 
 /// The routes of [`Origin::BuiltIn`]: `pass` for everything in `protect`, so that a careless range does not
-/// cut the node off, and for the port of each proxy that one of `routes` leads to.
+/// cut the node off, and for each of the proxies' own ports.
 ///
 /// They have no condition on addresses: whoever means to steer such a port names it, or a destination.
-pub fn built_in<'a>(protect: &[Protected], routes: impl IntoIterator<Item = &'a Route>) -> Vec<Route> {
-    let proxies = routes.into_iter().filter_map(|route| {
+pub fn built_in(protect: &[Protected], own_ports: impl IntoIterator<Item = Protected>) -> Vec<Route> {
+    let all: BTreeSet<Protected> = protect.iter().copied().chain(own_ports).collect();
+    all.into_iter().map(Protected::pass).collect()
+}
+
+/// The ports of the proxies that routes lead to.
+pub fn own_ports<'a>(routes: impl IntoIterator<Item = &'a Route>) -> impl Iterator<Item = Protected> {
+    routes.into_iter().filter_map(|route| {
         let port = route.own_port()?;
         // A proxy without a port is refused with its route.
         Some(Protected { protocol: route.protocol, ports: PortRange::new(port, port).ok()? })
-    });
-    let all: BTreeSet<Protected> = protect.iter().copied().chain(proxies).collect();
-    all.into_iter().map(Protected::pass).collect()
+    })
 }
 
 /// Ports of one protocol that no range cuts off; as a text `tcp/22`.

@@ -108,7 +108,7 @@ impl Route {
 
     /// The port that the route leaves out of its ranges, so that connections to the proxy itself are not
     /// led back to it.
-    pub(super) fn own_port(&self) -> Option<u16> {
+    pub(crate) fn own_port(&self) -> Option<u16> {
         match &self.target {
             Target::Proxy(proxy) => Some(proxy.port),
             Target::Interface(_) | Target::Pass | Target::Drop => None,
@@ -129,6 +129,11 @@ impl Target {
 }
 
 impl ProxyAddress {
+    /// The addresses of both families.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6))
+    }
+
     /// A proxy that listens at 127.0.0.1 and at ::1.
     pub const fn loopback(port: u16) -> Self {
         Self { v4: Some(Ipv4Addr::LOCALHOST), v6: Some(Ipv6Addr::LOCALHOST), port }

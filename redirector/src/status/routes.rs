@@ -1,12 +1,11 @@
 //! What became of the routes' connections, and how much room is left.
 
 use anyhow::Result;
-use redirector_common::entries::RouteKind;
 use serde_json::json;
 
 use crate::{
     agent::report::count,
-    datapath::{Fill, FoundMaps, RouteStats, RouteTotals},
+    datapath::{Fill, FoundMaps, RouteTotals},
     finding::Finding,
     host,
 };
@@ -18,20 +17,18 @@ pub fn routes(maps: &FoundMaps) -> Result<Vec<Finding>> {
     let mut losses = Vec::new();
     let routes = maps.routes()?;
     let (stats, mark) = (maps.route_stats()?, maps.settings()?.mark);
-    for (slot, name, entry) in &routes {
-        let totals = stats.totals(*slot)?;
-        let is_proxy = entry.kind == RouteKind::Proxy as u8;
-        let lost = if is_proxy { lost(&stats, *slot, &totals)? } else { 0 };
-        steered += if is_proxy { totals.connections as usize } else { 0 };
-        unavailable += totals.unavailable;
-        let (connections, unavailable) = (totals.connections, totals.unavailable);
+    for route in &routes {
+        let (name, lost) = (route.name(), stats.lost(route)?);
+        let RouteTotals { connections, unavailable: otherwise, .. } = route.totals;
+        steered += if route.is_proxy() { connections as usize } else { 0 };
+        unavailable += otherwise;
         listed.push(json!({
-            "name": name, "connections": connections, "unavailable": unavailable, "lost": lost
+            "name": name, "connections": connections, "unavailable": otherwise, "lost": lost
         }));
         if lost > 0 {
-            losses.push(loss(name, lost, connections, mark));
+            losses.push(loss(&name, lost, connections, mark));
         }
-        if entry.kind == RouteKind::Interface as u8 && !maps.next_hop_is_up(entry.target)? {
+        if route.is_interface() && !maps.next_hop_is_up(route.entry.target)? {
             let what =
                 format!("route {name}: its interface is down, or there is none: packets get its `else`");
             losses
@@ -46,23 +43,6 @@ pub fn routes(maps: &FoundMaps) -> Result<Vec<Finding>> {
     findings.extend(losses);
     Ok(findings)
 }
-
-/// Connections that were steered and that nobody took. One on its way between the two counts is not lost: it is
-/// there by the next look.
-fn lost(stats: &RouteStats, slot: u32, first: &RouteTotals) -> Result<u64> {
-    let mut lost = first.connections.saturating_sub(first.taken);
-    for _ in 0..LOOKS {
-        if lost == 0 {
-            break;
-        }
-        let totals = stats.totals(slot)?;
-        lost = lost.min(totals.connections.saturating_sub(totals.taken));
-    }
-    Ok(lost)
-}
-
-/// At ten thousand connections a second about one look in fifty sees one on its way.
-const LOOKS: u32 = 4;
 
 fn loss(name: &str, lost: u64, connections: u64, mark: u32) -> Finding {
     let what = format!(
@@ -94,12 +74,12 @@ pub fn accept_rules(mark: u32, chains: &[String]) -> Vec<String> {
 
 /// How full the maps are.
 pub fn fill(maps: &FoundMaps) -> Result<Finding> {
-    let fill = maps.fill()?;
+    let fill = maps.fill(maps.routes()?.len())?;
     let texts: Vec<_> = fill.iter().map(|(name, fill)| format!("{name} {fill}")).collect();
     let full: Vec<_> = fill.iter().filter(|(_, fill)| is_nearly_full(*fill)).map(|(name, _)| *name).collect();
     let facts = fill.iter().map(|(name, fill)| {
-        let Fill { entries, at_least, capacity } = fill;
-        ((*name).to_owned(), json!({ "entries": entries, "at_least": at_least, "capacity": capacity }))
+        let Fill { entries, capacity } = fill;
+        ((*name).to_owned(), json!({ "entries": entries, "capacity": capacity }))
     });
     let facts = json!({ "maps": serde_json::Map::from_iter(facts) });
     let finding = if full.is_empty() {

@@ -8,9 +8,11 @@ use std::{
 /// Commands (include/uapi/linux/bpf.h, `enum bpf_cmd`).
 pub mod command {
     pub const OBJ_GET: libc::c_long = 7;
+    pub const PROG_TEST_RUN: libc::c_long = 10;
     pub const PROG_GET_FD_BY_ID: libc::c_long = 13;
     pub const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
     pub const PROG_QUERY: libc::c_long = 16;
+    pub const MAP_LOOKUP_BATCH: libc::c_long = 24;
     pub const LINK_CREATE: libc::c_long = 28;
     pub const LINK_GET_FD_BY_ID: libc::c_long = 30;
     pub const LINK_GET_NEXT_ID: libc::c_long = 31;

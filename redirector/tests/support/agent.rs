@@ -51,7 +51,12 @@ impl Agent {
     ///
     /// The calling thread must stay: the kernel kills the agent when it ends.
     pub fn spawn(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run the agent");
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Self::of(child.expect("run the agent"))
+    }
+
+    /// Takes care of one that was started with its output in pipes.
+    pub fn of(mut child: Child) -> Self {
         let said = Arc::new(Said::default());
         let stderr = child.stderr.take().expect("stderr is a pipe");
         let listening = said.clone();

@@ -27,6 +27,13 @@ impl World {
         assert!(answer.original.is_none_or(|original| original == to), "SO_ORIGINAL_DST: {answer:?}");
     }
 
+    /// Asserts that a connection of the client is answered by the server of this name, as whatever it sees it.
+    #[track_caller]
+    pub fn assert_answers(&self, to: SocketAddr, name: &str) {
+        let answer = ask(&self.client, to).unwrap_or_else(|error| panic!("{to} is not answered: {error}"));
+        assert_eq!(answer.name, name, "who answers at {to}");
+    }
+
     /// Asserts that a connection of the client is answered by the server of this name, if not at once then soon.
     #[track_caller]
     pub fn assert_comes_to_reach(&self, to: impl Into<SocketAddr>, name: &str) {

@@ -73,10 +73,24 @@ impl Connection {
     /// Sends bytes and asserts that they come back.
     #[track_caller]
     pub fn assert_echoes(&mut self) {
-        let sent = self.answer.client.to_string().into_bytes();
-        let mut received = vec![0; sent.len()];
-        let name = &self.answer.name;
+        self.send();
+        self.assert_comes_back();
+    }
+
+    /// Sends bytes.
+    #[track_caller]
+    pub fn send(&mut self) {
+        let Answer { name, client, .. } = &self.answer;
+        let sent = client.to_string().into_bytes();
         self.stream.get_mut().write_all(&sent).unwrap_or_else(|error| panic!("write to {name}: {error}"));
+    }
+
+    /// Asserts that the bytes come back that were sent.
+    #[track_caller]
+    pub fn assert_comes_back(&mut self) {
+        let Answer { name, client, .. } = &self.answer;
+        let sent = client.to_string().into_bytes();
+        let mut received = vec![0; sent.len()];
         self.stream.read_exact(&mut received).unwrap_or_else(|error| panic!("read from {name}: {error}"));
         assert_eq!(received, sent, "what {name} sent back");
     }

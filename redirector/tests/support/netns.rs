@@ -1,6 +1,7 @@
 //! A network namespace that is held by a file descriptor.
 
 use std::{
+    env,
     fs::{self, File},
     io::Write as _,
     os::{
@@ -8,8 +9,12 @@ use std::{
         unix::process::CommandExt as _,
     },
     panic,
+    path::{Path, PathBuf},
     process::{self, Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
 };
 
@@ -20,6 +25,25 @@ use nix::sched::{CloneFlags, setns, unshare};
 pub struct Netns {
     name: &'static str,
     file: Arc<File>,
+    state: Arc<StateDirectory>,
+}
+
+/// Where an agent in here has its socket and its state, which goes with the namespace.
+struct StateDirectory(PathBuf);
+
+impl StateDirectory {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self(env::temp_dir().join(format!("redirector-test-state-{}-{number}", process::id())))
+    }
+}
+
+impl Drop for StateDirectory {
+    fn drop(&mut self) {
+        // The agent makes it, if there was one.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 impl AsFd for Netns {
@@ -38,7 +62,7 @@ impl Netns {
             File::open("/proc/thread-self/ns/net").expect("open the network namespace")
         });
         let file = file.join().expect("the thread made a namespace");
-        let netns = Self { name, file: Arc::new(file) };
+        let netns = Self { name, file: Arc::new(file), state: Arc::new(StateDirectory::new()) };
         netns.ip("link set lo up");
         netns
     }
@@ -46,6 +70,11 @@ impl Netns {
     /// What messages call it.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The state directory of an agent in here.
+    pub fn state_dir(&self) -> &Path {
+        &self.state.0
     }
 
     /// A path to it for `ip link … netns PATH` and `nsenter --net=PATH`, good while this process lives.
@@ -68,6 +97,8 @@ impl Netns {
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.stdin(Stdio::null());
+        // Tests run side by side, each with its agents, and the filesystem is the same.
+        command.env("REDIRECTOR_STATE_DIR", self.state_dir());
         let file = self.file.clone();
         let enter = move || {
             setns(&*file, CloneFlags::CLONE_NEWNET)?;

@@ -14,7 +14,7 @@ use object::{
     write::{Object, Symbol, SymbolSection},
 };
 
-use super::{Netns, World, frames::Wire};
+use super::{Netns, World, frames::Wire, kernel::has_tcx};
 
 /// Where the other program is attached, seen from an agent that came before or comes later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,13 @@ pub enum Place {
     TcxLast,
     /// A filter of the clsact qdisc of this priority, of which 1 sees packets first.
     Clsact(u16),
+}
+
+impl Place {
+    /// Whether this kernel has it.
+    pub fn exists(self) -> bool {
+        matches!(self, Self::Clsact(_)) || has_tcx()
+    }
 }
 
 /// The program, and the far end of its link.

@@ -26,13 +26,14 @@ mod table;
 use stage::{MARK, SkLookup, Stage, on_stage};
 use table::Row;
 
-/// Instructions that the verifier went through, at the last change of this table, by Linux 6.18.
+/// Instructions that the verifier went through, at the last change of this table, by Linux 6.18. That of 6.1 goes through
+/// about twice as many.
 const VERIFIED: [(&str, u32); 5] = [
     ("learn_listener", 209),
     ("sk_lookup", 2413),
-    ("tc_ingress", 10_066),
-    ("tc_ingress_l3", 10_506),
-    ("tc_ingress_port", 10_273),
+    ("tc_ingress", 7507),
+    ("tc_ingress_l3", 7918),
+    ("tc_ingress_port", 7723),
 ];
 
 /// The most of them that a program may have. The kernel's own limit is 1,000,000.
@@ -82,8 +83,9 @@ fn every_program_is_cheap_to_verify() {
         println!("{:16} {:>9} {:>9}", "program", "verified", "the table");
         for ((name, instructions), (_, before)) in now.iter().zip(VERIFIED) {
             println!("{name:16} {instructions:>9} {before:>9}");
-            assert!(*instructions < MOST_VERIFIED, "{name} has {instructions} verified instructions");
         }
+        let most = now.iter().max_by_key(|(_, instructions)| instructions).expect("there are programs");
+        assert!(most.1 < MOST_VERIFIED, "{} has {} verified instructions", most.0, most.1);
     });
 }
 

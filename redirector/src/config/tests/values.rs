@@ -8,7 +8,7 @@ use crate::{
     host::Movable,
     host::{NetfilterMode, PolicyRoutingSettings},
     routes::{Limits, Origin},
-    settings::{InterfaceGlobs, Settings},
+    settings::{InterfaceGlobs, MetricsListen, Settings},
 };
 
 #[test]
@@ -59,10 +59,20 @@ fn every_setting_is_read() {
         reconcile: Duration::from_secs(90),
         events_per_second: 0,
         state_dir: Path::new("/var/lib/redirector").to_owned(),
-        metrics_listen: SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 1)),
+        metrics_listen: MetricsListen::At(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 1))),
         ..Settings::default()
     };
     assert_eq!(Settings { route_places: Default::default(), ..read }, expected);
+}
+
+#[test]
+fn metrics_are_served_at_any_loopback_address_or_not_at_all() {
+    for (text, listen) in [
+        ("off", MetricsListen::Off),
+        ("127.0.0.2:80", MetricsListen::At(SocketAddr::from(([127, 0, 0, 2], 80)))),
+    ] {
+        assert_eq!(settings(&format!("version = 1\nmetrics.listen = '{text}'")).metrics_listen, listen);
+    }
 }
 
 #[test]

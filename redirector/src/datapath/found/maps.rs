@@ -1,36 +1,36 @@
-//! The maps of programs that are in the kernel, read without the agent that filled them.
+//! The maps of programs that are in the kernel, read apart from the agent that filled them.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use aya::{
     Pod,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray},
+    maps::{Array, HashMap, Map, MapData, lpm_trie::Key},
 };
-use redirector_common::entries::{
-    CapturedEntry, NextHopEntry, PrefixEntry, PrefixKey, ProxyEntry, ROUTE_NAME_BYTES, RouteCount,
-    RouteEntry, Settings,
-};
+use redirector_common::entries::{CapturedEntry, NextHopEntry, PrefixEntry, PrefixKey, ProxyEntry, Settings};
 
 use super::{OurProgram, known::OURS};
-use crate::datapath::{RouteTotals, counters, route_names};
+use crate::{
+    datapath::{Counters, counters, load::TRIE_ROOM},
+    sys::batch,
+};
 
-/// The maps of one agent's programs.
+/// The maps of one agent's programs, by name. An agent reads its own as anybody reads those that are found, on whichever
+/// thread.
 #[derive(Debug)]
-pub struct FoundMaps(BTreeMap<String, u32>);
+pub struct FoundMaps(BTreeMap<String, Source>);
 
-/// The counters of the routes.
-pub struct RouteStats(PerCpuArray<MapData, RouteCount>);
-
-impl RouteStats {
-    /// The connections that the route in a slot decided.
-    ///
-    /// # Errors
-    ///
-    /// The map cannot be read.
-    pub fn totals(&self, slot: u32) -> Result<RouteTotals> {
-        counters::totals(&self.0, slot)
-    }
+/// How a map is opened.
+#[derive(Debug)]
+enum Source {
+    /// By its id, which takes CAP_SYS_ADMIN.
+    Id(u32),
+    /// It is open.
+    Open(OwnedFd),
 }
 
 /// How full a map is.
@@ -38,28 +38,28 @@ impl RouteStats {
 pub struct Fill {
     /// Entries in use.
     pub entries: u32,
-    /// Whether there may be more: counting ended there.
-    pub at_least: bool,
     /// Entries that there is room for.
     pub capacity: u32,
 }
 
 impl fmt::Display for Fill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let more = if self.at_least { " or more" } else { "" };
-        write!(f, "{}{more} of {}", self.entries, self.capacity)
+        write!(f, "{} of {}", self.entries, self.capacity)
     }
 }
-
-/// Entries of a trie that are counted at most. Each costs a system call, about a microsecond.
-const COUNTED: usize = 65_536;
 
 impl FoundMaps {
     /// Of the agent whose program came last: several generations are there when agents were killed.
     pub(super) fn of_newest(programs: &BTreeMap<u32, OurProgram>) -> Option<Self> {
         let newest = programs.values().next_back()?.maps.get(OURS)?;
         let generation = programs.values().filter(|program| program.maps.get(OURS) == Some(newest));
-        Some(Self(generation.flat_map(|program| program.maps.clone()).collect()))
+        let maps = generation.flat_map(|program| &program.maps);
+        Some(Self(maps.map(|(name, id)| (name.clone(), Source::Id(*id))).collect()))
+    }
+
+    /// Of maps that are open.
+    pub(in crate::datapath) fn of_open(maps: BTreeMap<String, OwnedFd>) -> Self {
+        Self(maps.into_iter().map(|(name, map)| (name, Source::Open(map))).collect())
     }
 
     /// The settings of the programs.
@@ -71,34 +71,17 @@ impl FoundMaps {
         self.array::<Settings>(OURS)?.get(&0, 0).context("read the settings")
     }
 
-    /// The proxies, by slot.
+    /// The proxies, by slot, each with its slot.
     ///
     /// # Errors
     ///
     /// The map cannot be read.
-    pub fn proxies(&self) -> Result<Vec<ProxyEntry>> {
+    pub fn proxies(&self) -> Result<Vec<(u32, ProxyEntry)>> {
         let map = self.array::<ProxyEntry>("PROXIES")?;
-        let mut proxies: Vec<ProxyEntry> = map.iter().collect::<Result<_, _>>().context("read PROXIES")?;
-        proxies.retain(|proxy| proxy.port != 0);
+        let proxies = (0..).zip(map.iter()).map(|(slot, proxy)| Ok((slot, proxy?)));
+        let mut proxies: Vec<_> = proxies.collect::<Result<_>>().context("read PROXIES")?;
+        proxies.retain(|(_, proxy)| proxy.port != 0);
         Ok(proxies)
-    }
-
-    /// The routes by slot, with what each is called and what it does.
-    ///
-    /// # Errors
-    ///
-    /// A map cannot be read.
-    pub fn routes(&self) -> Result<Vec<(u32, String, RouteEntry)>> {
-        let names: HashMap<MapData, u32, [u8; ROUTE_NAME_BYTES]> = self.open("ROUTE_NAMES")?;
-        let entries = self.array::<RouteEntry>("ROUTES")?;
-        let mut routes = Vec::new();
-        for name in names.iter() {
-            let (slot, name) = name.context("read ROUTE_NAMES")?;
-            let entry = entries.get(&slot, 0).context("read ROUTES")?;
-            routes.push((slot, route_names::read(&name), entry));
-        }
-        routes.sort_by_key(|(slot, ..)| *slot);
-        Ok(routes)
     }
 
     /// Whether the next hop in a slot can be sent to, as far as the agent knew.
@@ -111,13 +94,13 @@ impl FoundMaps {
         Ok(hop.ifindex != 0)
     }
 
-    /// The counters of the routes.
+    /// All packets that were counted, also where there were none.
     ///
     /// # Errors
     ///
-    /// The map cannot be opened.
-    pub fn route_stats(&self) -> Result<RouteStats> {
-        self.open("ROUTE_STATS").map(RouteStats)
+    /// The map cannot be read.
+    pub fn counters(&self) -> Result<Counters> {
+        counters::packets(&self.open("REASONS")?)
     }
 
     /// The interfaces that the agent captured, by ifindex.
@@ -130,44 +113,65 @@ impl FoundMaps {
         map.keys().collect::<Result<_, _>>().context("read CAPTURED")
     }
 
-    /// How full the maps are whose room is a setting.
+    /// How full the maps are whose room is a setting, with so many routes in them.
     ///
     /// # Errors
     ///
     /// A map cannot be read.
-    pub fn fill(&self) -> Result<Vec<(&'static str, Fill)>> {
-        let exact = |name, entries: usize| -> Result<_> {
-            let capacity = MapInfo::from_id(self.id(name)?)?.max_entries();
-            Ok((name, Fill { entries: entries as u32, at_least: false, capacity }))
+    pub fn fill(&self, routes: usize) -> Result<Vec<(&'static str, Fill)>> {
+        let fill = |name, entries: usize, room: u32| -> Result<_> {
+            let capacity = self.data(name)?.info()?.max_entries() / room;
+            Ok((name, Fill { entries: entries as u32, capacity }))
         };
         Ok(vec![
-            exact("ROUTES", self.routes()?.len())?,
-            self.trie_fill("PREFIXES")?,
-            self.trie_fill("SOURCES")?,
-            exact("PROXIES", self.proxies()?.len())?,
+            fill("ROUTES", routes, 1)?,
+            fill("PREFIXES", self.count_trie("PREFIXES")?, TRIE_ROOM)?,
+            fill("SOURCES", self.count_trie("SOURCES")?, TRIE_ROOM)?,
+            fill("PROXIES", self.proxies()?.len(), 1)?,
         ])
     }
 
-    fn trie_fill(&self, name: &'static str) -> Result<(&'static str, Fill)> {
-        let capacity = MapInfo::from_id(self.id(name)?)?.max_entries();
-        let map: LpmTrie<MapData, PrefixKey, PrefixEntry> = self.open(name)?;
-        let entries = map.keys().take(COUNTED).count();
-        Ok((name, Fill { entries: entries as u32, at_least: entries == COUNTED, capacity }))
+    fn count_trie(&self, name: &str) -> Result<usize> {
+        let mut count = 0;
+        self.each(name, 1, |_: &Key<PrefixKey>, _: &[PrefixEntry]| {
+            count += 1;
+            true
+        })?;
+        Ok(count)
+    }
+
+    /// Hands the entries of a map to `each`, many read at a time.
+    pub(super) fn each<K: Pod, V: Pod>(
+        &self,
+        name: &str,
+        values: usize,
+        each: impl FnMut(&K, &[V]) -> bool,
+    ) -> Result<()> {
+        let map = self.data(name)?;
+        // The kernel would write as much as it has, whatever there is room for.
+        let info = map.info()?;
+        let expected = (size_of::<K>() as u32, size_of::<V>() as u32);
+        ensure!((info.key_size(), info.value_size()) == expected, "open {name}: it is of another build");
+        batch::entries(map.fd().as_fd(), values, each).with_context(|| format!("read {name}"))
     }
 
     fn array<T: Pod>(&self, name: &str) -> Result<Array<MapData, T>> {
         self.open(name)
     }
 
-    fn open<T>(&self, name: &str) -> Result<T>
+    pub(super) fn open<T>(&self, name: &str) -> Result<T>
     where
         T: TryFrom<Map, Error = aya::maps::MapError>,
     {
-        let map = Map::from_map_data(MapData::from_id(self.id(name)?)?)?;
+        let map = Map::from_map_data(self.data(name)?)?;
         T::try_from(map).with_context(|| format!("open {name}: it is of another build"))
     }
 
-    fn id(&self, name: &str) -> Result<u32> {
-        self.0.get(name).copied().with_context(|| format!("the programs have no map {name}"))
+    fn data(&self, name: &str) -> Result<MapData> {
+        let source = self.0.get(name).with_context(|| format!("the programs have no map {name}"))?;
+        Ok(match source {
+            Source::Id(id) => MapData::from_id(*id)?,
+            Source::Open(map) => MapData::from_fd(map.try_clone()?)?,
+        })
     }
 }

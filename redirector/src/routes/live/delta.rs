@@ -3,9 +3,9 @@
 
 use std::collections::HashSet;
 
-use redirector_common::entries::{NextHopEntry, PortWord, ProxyEntry, RouteEntry};
+use redirector_common::entries::{PortWord, ProxyEntry, RouteEntry};
 
-use crate::routes::{NextHop, Prefix};
+use crate::routes::{Compiled, NextHop, Prefix};
 
 /// The writes of one change, field by field in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,11 +91,23 @@ impl Unused {
     }
 }
 
-/// A next hop that nothing is known of yet.
-pub const NO_HOP: NextHopEntry = NextHopEntry {
-    ifindex: 0,
-    via: redirector_common::Address::from_words([0; 4]),
-    via_kind: 0,
-    ethernet: 0,
-    pad: 0,
-};
+/// What is written into maps that hold nothing yet.
+impl From<&Compiled> for Delta {
+    fn from(compiled: &Compiled) -> Self {
+        let routes = (0..).zip(&compiled.routes);
+        let routes = routes.map(|(slot, route)| RouteWrite {
+            slot,
+            entry: route.entry,
+            name: Some(route.name.clone()),
+        });
+        Self {
+            proxies: (0..).zip(compiled.proxies.iter().copied()).collect(),
+            next_hops: (0..).zip(compiled.next_hops.iter().cloned()).collect(),
+            routes: routes.collect(),
+            sources: compiled.sources.clone(),
+            prefixes: compiled.prefixes.clone(),
+            words: compiled.ports.clone(),
+            ..Self::default()
+        }
+    }
+}

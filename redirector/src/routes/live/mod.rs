@@ -5,6 +5,7 @@
 //! have. A change is first planned, which alters nothing that can be seen, and then either committed or discarded.
 
 mod delta;
+mod look;
 mod numbers;
 mod plan;
 mod ports;
@@ -17,7 +18,8 @@ use std::collections::BTreeMap;
 use redirector_common::{Family, Protocol, entries::PortWord};
 
 use super::{Limits, NextHop, Origin, Prefix, ProxyAddress, Refusal, Route};
-pub use delta::{Delta, NO_HOP, RouteWrite, Unused};
+pub use delta::{Delta, RouteWrite, Unused};
+pub use look::{MOST_OVERRIDES, Override};
 use numbers::Numbers;
 pub use plan::Plan;
 use ports::Ports;
@@ -95,6 +97,11 @@ impl Live {
         unused.routes.iter().for_each(|number| self.slots.give_back(*number));
         unused.proxies.iter().for_each(|number| self.proxies.give_back(*number));
         unused.next_hops.iter().for_each(|number| self.next_hops.give_back(*number));
+    }
+
+    /// How many routes an origin gives.
+    pub fn count(&self, origin: Origin) -> usize {
+        self.slots.of(origin).count()
     }
 
     /// Every route, by slot.

@@ -1,9 +1,9 @@
 //! The tables in `SOURCES`, each of which is never edited once it is published. Equal ones are shared.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;
-use redirector_common::entries::PrefixEntry;
+use redirector_common::{Address, Family, entries::PrefixEntry};
 
 use super::numbers::Numbers;
 use crate::routes::{Prefix, Refusal};
@@ -58,6 +58,17 @@ impl SourceTables {
     pub fn prefixes(&self, number: u32) -> impl Iterator<Item = Prefix> {
         let sources = self.tables.get(&number).map(|table| &table.sources[..]).unwrap_or_default();
         sources.iter().map(move |(source, entry)| Prefix::new(number, source, *entry))
+    }
+
+    /// What the longest prefix of a source in a table gets.
+    pub fn longest(&self, number: u32, source: &Address) -> Option<PrefixEntry> {
+        let sources = &self.tables.get(&number)?.sources;
+        // Longer prefixes stand behind those that contain them.
+        let mut containing = sources.iter().rev().filter(|(prefix, _)| match prefix {
+            IpNet::V4(v4) => matches!(source.ip(Family::V4), IpAddr::V4(source) if v4.contains(&source)),
+            IpNet::V6(v6) => matches!(source.ip(Family::V6), IpAddr::V6(source) if v6.contains(&source)),
+        });
+        containing.next().map(|(_, entry)| *entry)
     }
 
     /// Another node leads to the table.

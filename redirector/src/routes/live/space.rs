@@ -66,6 +66,18 @@ impl Space {
         self.nodes.values().all(|node| node.atoms.is_empty())
     }
 
+    /// The nodes of a destination and of what is in it, with their atoms.
+    pub fn below<'a>(&'a self, destination: &'a IpNet) -> impl Iterator<Item = (IpNet, &'a [Atom])> + 'a {
+        let nodes = self.nodes.range(*destination..).take_while(|(below, _)| destination.contains(*below));
+        nodes.map(|(below, node)| (*below, &node.atoms[..]))
+    }
+
+    /// Whether an atom wins at its destination for its source.
+    pub fn is_first(&self, destination: &IpNet, atom: &Atom) -> bool {
+        let atoms = self.nodes.get(destination).map(|node| &node.atoms[..]).unwrap_or_default();
+        atoms.iter().find(|other| other.source == atom.source) == Some(atom)
+    }
+
     /// What stands in the map for a destination.
     pub fn entry(&self, destination: &IpNet) -> Option<PrefixEntry> {
         self.nodes.get(destination)?.entry

@@ -3,7 +3,7 @@
 use redirector_common::entries::{OnUnavailable, RouteKind};
 
 use super::{Index, Origin, RouteSets, compiled, files, flow, route, tcp, winner};
-use crate::routes::{PROTECT, Protected, Route, built_in};
+use crate::routes::{PROTECT, Protected, Route, built_in, own_ports};
 
 /// Asserts which of the routes wins for packets, each as source, destination, port and the route's name.
 #[track_caller]
@@ -171,7 +171,7 @@ fn built_in_routes_pass_what_is_protected_and_every_proxys_port() {
     let routes =
         [route("1-65535=proxy:15001"), route("10.0.0.1:22=drop"), route("dns:udp/10.0.0.1:53=proxy:15053")];
     let protect = PROTECT.map(|text| text.parse::<Protected>().expect(text));
-    let passes = built_in(&protect, &routes);
+    let passes = built_in(&protect, own_ports(&routes));
     let texts: Vec<_> = passes.iter().map(Route::to_string).collect();
     assert_eq!(texts, ["tcp/22=pass", "tcp/6443=pass", "tcp/10250=pass", "tcp/15001=pass", "udp/15053=pass"]);
 

@@ -7,6 +7,8 @@ mod random;
 mod refusals;
 mod text;
 
+pub(crate) use random::any_route;
+
 use std::net::IpAddr;
 
 use super::{Compiled, Index, Limits, Origin, Route, RouteSets, compile};

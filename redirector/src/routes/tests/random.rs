@@ -77,7 +77,7 @@ fn next_hop(via: Option<&str>) -> Target {
 }
 
 /// A sound route, named or not.
-pub(super) fn any_route() -> impl Strategy<Value = Route> {
+pub(crate) fn any_route() -> impl Strategy<Value = Route> {
     let on_unavailable = prop_oneof![
         3 => Just(OnUnavailable::Pass),
         1 => Just(OnUnavailable::Drop),

@@ -1,0 +1,113 @@
+//! What is asked: the parameters after the path, and the document.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body as _;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use super::{connection::Bounds, error::ApiError};
+use crate::{config::keys::nearest, routes::Origin};
+
+/// The parameters after the path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Parameters {
+    /// Say what would happen, and change nothing.
+    pub dry_run: bool,
+    /// Leave no other routes.
+    pub replace: bool,
+    /// Only what this origin gives.
+    pub origin: Option<Origin>,
+}
+
+const ORIGINS: [Origin; 5] =
+    [Origin::CommandLine, Origin::Files, Origin::Api, Origin::Kubernetes, Origin::BuiltIn];
+
+impl Parameters {
+    /// Reads them, and refuses what this request does not have: `?dryrun=true` would change everything else.
+    pub fn read(query: Option<&str>, known: &[&str]) -> Result<Self, ApiError> {
+        let mut parameters = Self::default();
+        let mut seen = Vec::new();
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if !known.contains(&key) {
+                let near = nearest(key, known).map(|near| format!(": did you mean `{near}`?"));
+                let near = near.unwrap_or_else(|| match known {
+                    [] => ": there are none".to_owned(),
+                    known => format!(": there are {}", known.join(", ")),
+                });
+                return Err(ApiError::invalid(format!("`{key}` is not a parameter here{near}")));
+            }
+            if seen.contains(&key) {
+                return Err(ApiError::invalid(format!("`{key}` is there twice")));
+            }
+            seen.push(key);
+            match key {
+                "dry_run" => parameters.dry_run = yes_or_no(key, value)?,
+                "replace" => parameters.replace = yes_or_no(key, value)?,
+                _ => parameters.origin = Some(origin(value)?),
+            }
+        }
+        Ok(parameters)
+    }
+}
+
+fn yes_or_no(key: &str, value: &str) -> Result<bool, ApiError> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(ApiError::invalid(format!("`{key}` is true or false, not `{value}`"))),
+    }
+}
+
+fn origin(word: &str) -> Result<Origin, ApiError> {
+    let words = ORIGINS.map(Origin::word);
+    ORIGINS.into_iter().find(|origin| origin.word() == word).ok_or_else(|| {
+        ApiError::invalid(format!("`{word}` is not an origin: there are {}", words.join(", ")))
+    })
+}
+
+/// Bytes of a document, which count until this is dropped.
+pub(super) struct Document {
+    pub bytes: Vec<u8>,
+    /// Held, not read.
+    pub _room: OwnedSemaphorePermit,
+}
+
+/// Room for the documents that are read at a time, in KiB.
+#[derive(Clone)]
+pub(super) struct Room {
+    free: Arc<Semaphore>,
+    bounds: Bounds,
+}
+
+impl Room {
+    pub fn new(bounds: Bounds) -> Self {
+        Self { free: Arc::new(Semaphore::new(bounds.documents >> 10)), bounds }
+    }
+
+    /// Reads a document, once there is room for it, within the time that clients have.
+    pub async fn read(&self, body: Body) -> Result<Document, ApiError> {
+        let most = self.bounds.document;
+        let said = body.size_hint();
+        if said.lower() > most as u64 {
+            return Err(ApiError::too_large(most));
+        }
+        // Of one that does not say how long it is, as much as it may be.
+        let length = said.upper().map_or(most, |upper| upper as usize).min(most);
+        let read = async {
+            let room = self.free.clone().acquire_many_owned((length >> 10) as u32 + 1).await;
+            let _room = room.map_err(|_| ApiError::client_is_slow())?;
+            match Limited::new(body, most).collect().await {
+                Ok(body) => Ok(Document { bytes: body.to_bytes().into(), _room }),
+                Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(most)),
+                Err(_) => Err(ApiError::invalid("the document broke off")),
+            }
+        };
+        timeout(self.bounds.body, read).await.unwrap_or_else(|_| Err(ApiError::client_is_slow()))
+    }
+}

@@ -1,0 +1,315 @@
+//! `redirector route`: the routes of the running agent.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, anyhow};
+use clap::Subcommand;
+use hyper::Method;
+use redirector::{
+    api::{Client, escape},
+    config::{self, RoutePlaces, Syntax},
+    failure::{Exit, Failure},
+    finding::Format,
+    routes::Route,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::agent::{AgentAt, Row, print, print_document, print_table};
+
+/// What to do with routes.
+#[derive(clap::Args)]
+#[command(after_help = "Exit code: 0 done; 3 no agent answers, 4 no such route, 5 invalid or refused, \
+6 not permitted, 8 timed out.")]
+pub struct RouteCommand {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show every route, whoever gave it, and where others win
+    List {
+        #[command(flatten)]
+        agent: AgentAt,
+        /// How to write it
+        #[arg(long, short, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Show all of one route
+    Get {
+        /// The route's name
+        name: String,
+        #[command(flatten)]
+        agent: AgentAt,
+        /// How to write it
+        #[arg(long, short, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Add routes, none of whose names was added before
+    Add {
+        /// Routes, written as for `redirector run --route`
+        #[arg(required = true, value_name = "ROUTE")]
+        routes: Vec<String>,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Take away routes that were added or applied, all of these or none
+    Remove {
+        /// The routes' names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Create or replace the routes of a file
+    Apply {
+        /// File of [[route]] in TOML, or of the same in JSON; - for stdin
+        #[arg(long, short, value_name = "FILE")]
+        file: PathBuf,
+        /// Take away what was added or applied before and is not in the file
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+/// How to change something.
+#[derive(clap::Args)]
+struct Change {
+    /// Say what would happen, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    agent: AgentAt,
+}
+
+/// A route as the agent lists it.
+#[derive(Deserialize)]
+struct Listed {
+    origin: String,
+    text: String,
+    available: Option<bool>,
+    problem: Option<String>,
+    connections: u64,
+    unavailable: u64,
+    lost: u64,
+    overridden: Vec<Override>,
+}
+
+#[derive(Deserialize)]
+struct Override {
+    both: String,
+    origin: String,
+    name: String,
+}
+
+impl RouteCommand {
+    /// Does it.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        match self.command {
+            Command::List { agent, output } => list(&agent.client()?, output),
+            Command::Get { name, agent, output } => get(&agent.client()?, &name, output),
+            Command::Add { routes, change } => {
+                let routes = super::run::parse_routes(&routes)?;
+                let document = config::write_routes(&routes).context("write the routes as JSON")?;
+                change.ask(Method::POST, "", Some(document), None)
+            }
+            Command::Remove { names, change } => {
+                let document = json!({ "version": 1, "names": names }).to_string().into_bytes();
+                change.ask(Method::DELETE, "", Some(document), None)
+            }
+            Command::Apply { file, replace, change } => {
+                let (routes, places) = read(&file)?;
+                let document = config::write_routes(&routes).context("write the routes as JSON")?;
+                let replace = if replace { "&replace=true" } else { "" };
+                change.ask(Method::PUT, replace, Some(document), Some(&places))
+            }
+        }
+        .map(|()| ExitCode::SUCCESS)
+    }
+}
+
+fn list(client: &Client, output: Format) -> Result<(), Failure> {
+    let mut document = client.ask(Method::GET, "/v1/routes", None)?;
+    if output == Format::Json {
+        print_document(&document);
+        return Ok(());
+    }
+    let routes: Vec<Listed> = listed(document["routes"].take())?;
+    let rows = routes.iter().map(Listed::row).collect::<Result<Vec<_>, _>>()?;
+    let titles = ["NAME", "ORIGIN", "MATCH", "TARGET", "AVAILABLE", "CONNECTIONS", "UNAVAILABLE", "LOST"];
+    print_table(&titles, 3, &rows);
+    Ok(())
+}
+
+fn get(client: &Client, name: &str, output: Format) -> Result<(), Failure> {
+    let mut document = client.ask(Method::GET, &format!("/v1/routes/{}", escape(name)), None)?;
+    if output == Format::Json {
+        print_document(&document);
+        return Ok(());
+    }
+    for route in listed::<Listed>(document["routes"].take())? {
+        print(&route.details()?);
+    }
+    Ok(())
+}
+
+impl Listed {
+    fn route(&self) -> Result<Route, Failure> {
+        let route = self.text.parse::<Route>();
+        route.map_err(|error| unknown(anyhow!("{error}")))
+    }
+
+    fn available(&self) -> &'static str {
+        match self.available {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "-",
+        }
+    }
+
+    /// What stands below the route: why its target takes nothing, and which routes win where.
+    fn notes(&self) -> impl Iterator<Item = String> {
+        let problem = self.problem.iter().map(|problem| format!("not available: {problem}"));
+        let overridden = self
+            .overridden
+            .iter()
+            .map(|Override { both, origin, name }| format!("overridden at {both} by {name} ({origin})"));
+        problem.chain(overridden)
+    }
+
+    fn row(&self) -> Result<Row, Failure> {
+        /// Notes that are shown of a route; `route get` has all.
+        const NOTES: usize = 4;
+        let route = self.route()?;
+        let mut notes: Vec<_> = self.notes().take(NOTES).collect();
+        let all = self.notes().count();
+        if all > NOTES {
+            notes.push(format!("and {} more: `redirector route get {}`", all - NOTES, route.name));
+        }
+        let cells = vec![
+            short(&route.name),
+            self.origin.clone(),
+            short(&route.match_text()),
+            short(&target(&route)),
+            self.available().to_owned(),
+            self.connections.to_string(),
+            self.unavailable.to_string(),
+            self.lost.to_string(),
+        ];
+        Ok(Row { cells, notes })
+    }
+
+    fn details(&self) -> Result<String, Failure> {
+        let route = self.route()?;
+        let Self { origin, text, connections, unavailable, lost, .. } = self;
+        let mut lines = format!(
+            "{:<12} {}\n{:<12} {origin}\n{:<12} {text}\n{:<12} {}\n{:<12} {}\n{:<12} {}\n",
+            "name",
+            route.name,
+            "origin",
+            "route",
+            "match",
+            route.match_text(),
+            "target",
+            target(&route),
+            "available",
+            self.available(),
+        );
+        lines += &format!(
+            "{:<12} {connections}\n{:<12} {unavailable}\n{:<12} {lost}\n",
+            "connections", "unavailable", "lost"
+        );
+        Ok(self.notes().fold(lines, |lines, note| format!("{lines}{note}\n")))
+    }
+}
+
+/// The target, and what a connection gets that it cannot take.
+fn target(route: &Route) -> String {
+    let text = route.to_string();
+    let otherwise = text.rfind(" else ").map_or("", |at| &text[at..]);
+    format!("{}{otherwise}", route.target)
+}
+
+/// A cell that leaves room for others: a route may have hundreds of prefixes.
+fn short(text: &str) -> String {
+    const WIDEST: usize = 48;
+    if text.chars().count() <= WIDEST {
+        return text.to_owned();
+    }
+    text.chars().take(WIDEST - 1).chain(['…']).collect()
+}
+
+impl Change {
+    /// Asks for a change, and says what it did.
+    fn ask(
+        self,
+        method: Method,
+        more: &str,
+        document: Option<Vec<u8>>,
+        places: Option<&RoutePlaces>,
+    ) -> Result<(), Failure> {
+        let path = format!("/v1/routes?dry_run={}{more}", self.dry_run);
+        let answer = self.agent.client()?.try_ask(method, &path, document)?;
+        let changed = answer.result(|name| Some(places?.show(name)?.to_string()))?;
+        let mut nothing = true;
+        for (key, word) in [("added", "add"), ("replaced", "replace"), ("removed", "remove")] {
+            for name in changed[key].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                nothing = false;
+                print(&if self.dry_run {
+                    format!("would {word} {name}\n")
+                } else {
+                    format!("{key} {name}\n")
+                });
+            }
+        }
+        if nothing {
+            eprintln!("nothing to change");
+        }
+        Ok(())
+    }
+}
+
+/// The routes of a file, or of stdin, and where they stand.
+fn read(file: &Path) -> Result<(Vec<Route>, RoutePlaces), Failure> {
+    /// What the agent takes, in bytes.
+    const MOST: u64 = 32 << 20;
+    let (name, source): (&Path, Box<dyn Read>) = match file == Path::new("-") {
+        true => (Path::new("stdin"), Box::new(io::stdin())),
+        false => (file, Box::new(File::open(file).map_err(|error| unreadable(file, &error))?)),
+    };
+    let mut bytes = Vec::new();
+    source.take(MOST + 1).read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
+    if bytes.len() as u64 > MOST {
+        let error = anyhow!("read {}: longer than {} MiB", name.display(), MOST >> 20);
+        return Err(Failure::new(Exit::Invalid, error));
+    }
+    let syntax = Syntax::of(&bytes);
+    Ok(config::routes(name, bytes, syntax)?)
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> Failure {
+    let exit = match error.kind() {
+        io::ErrorKind::NotFound => Exit::NotFound,
+        io::ErrorKind::PermissionDenied => Exit::NotPermitted,
+        _ => Exit::No,
+    };
+    Failure::new(exit, anyhow!("read {}: {error}", file.display()))
+}
+
+/// What a document lists.
+pub fn listed<T: DeserializeOwned>(value: Value) -> Result<Vec<T>, Failure> {
+    serde_json::from_value(value).map_err(|error| unknown(error.into()))
+}
+
+fn unknown(error: anyhow::Error) -> Failure {
+    Failure::new(Exit::No, error.context("understand what the agent lists"))
+        .hint("it may be of another version than this command")
+}

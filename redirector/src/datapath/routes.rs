@@ -1,0 +1,153 @@
+//! Writes the routes, while packets are looked up in them. Each meets one whole route, that before a change or that after it:
+//! what is pointed to is written before what points to it, and goes when nobody can be on the way to it any more.
+
+use anyhow::{Context, Result};
+use aya::{
+    maps::{
+        Array, MapData, MapError, PerCpuArray, PerCpuValues, SockMap,
+        lpm_trie::{Key, LpmTrie},
+    },
+    util::nr_cpus,
+};
+use redirector_common::entries::{
+    LISTENERS_PER_PROXY, NextHopEntry, PortWord, PrefixEntry, PrefixKey, ProxyEntry, RouteCount, RouteEntry,
+};
+
+use super::load::{Datapath, map_mut};
+use crate::routes::{
+    Compiled, Prefix,
+    live::{Delta, Unused},
+};
+
+impl Datapath {
+    /// Writes the routes into maps that hold none yet.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Datapath::apply`].
+    pub fn publish(&mut self, compiled: &Compiled) -> Result<()> {
+        self.apply(&Delta::from(compiled))
+    }
+
+    /// Writes a change.
+    ///
+    /// # Errors
+    ///
+    /// A map is full or the kernel refused. A part is written then, and the change must be taken back.
+    pub fn apply(&mut self, delta: &Delta) -> Result<()> {
+        let mut proxies = self.array::<ProxyEntry>("PROXIES")?;
+        for (slot, proxy) in &delta.proxies {
+            proxies.set(*slot, proxy, 0).context("write PROXIES")?;
+        }
+        for (slot, hop) in &delta.next_hops {
+            self.next_hops.insert(*slot, (hop.clone(), None));
+        }
+        self.clear_counters(
+            delta.routes.iter().filter(|write| write.name.is_some()).map(|write| write.slot),
+        )?;
+        let mut routes = self.array::<RouteEntry>("ROUTES")?;
+        for write in &delta.routes {
+            routes.set(write.slot, write.entry, 0).context("write ROUTES")?;
+        }
+        let names = delta.routes.iter().filter_map(|write| Some((write.slot, write.name.as_ref()?)));
+        self.write_route_names(names)?;
+        self.insert("SOURCES", &delta.sources)?;
+        self.insert("PREFIXES", &delta.prefixes)?;
+        self.set_words(&delta.words)?;
+        self.remove("PREFIXES", &delta.removed)
+    }
+
+    /// Removes what nothing led to any more before the last grace period.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub fn remove_unused(&mut self, unused: &Unused) -> Result<()> {
+        self.remove("PREFIXES", &unused.prefixes)?;
+        self.remove("SOURCES", &unused.sources)?;
+        let mut routes = self.array::<RouteEntry>("ROUTES")?;
+        for slot in &unused.routes {
+            routes.set(*slot, RouteEntry::default(), 0).context("write ROUTES")?;
+        }
+        self.remove_route_names(&unused.routes)?;
+        let mut proxies = self.array::<ProxyEntry>("PROXIES")?;
+        for slot in &unused.proxies {
+            proxies.set(*slot, ProxyEntry::default(), 0).context("write PROXIES")?;
+        }
+        let mut listeners: SockMap<&mut MapData> = SockMap::try_from(map_mut(&mut self.ebpf, "LISTENERS")?)?;
+        for slot in &unused.proxies {
+            for index in slot * LISTENERS_PER_PROXY..(slot + 1) * LISTENERS_PER_PROXY {
+                // One that was never found is not there, which a SOCKMAP calls an invalid argument.
+                let _ = listeners.clear_index(&index);
+            }
+        }
+        let mut hops = self.array::<NextHopEntry>("NEXT_HOPS")?;
+        for slot in &unused.next_hops {
+            hops.set(*slot, NextHopEntry::default(), 0).context("write NEXT_HOPS")?;
+        }
+        for slot in &unused.next_hops {
+            self.next_hops.remove(slot);
+        }
+        Ok(())
+    }
+
+    /// Writes words of ports.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub fn set_words(&mut self, words: &[(u32, PortWord)]) -> Result<()> {
+        let mut ports = self.array::<PortWord>("PORTS")?;
+        for (index, word) in words {
+            ports.set(*index, word, 0).context("write PORTS")?;
+        }
+        Ok(())
+    }
+
+    /// A slot begins to count anew with its route.
+    fn clear_counters(&mut self, slots: impl Iterator<Item = u32>) -> Result<()> {
+        let cpus = nr_cpus().map_err(|(file, error)| anyhow::Error::from(error).context(file))?;
+        let mut counters: PerCpuArray<&mut MapData, RouteCount> =
+            PerCpuArray::try_from(map_mut(&mut self.ebpf, "ROUTE_STATS")?)?;
+        for slot in slots {
+            let zeros = PerCpuValues::try_from(vec![RouteCount::default(); cpus])?;
+            counters.set(slot, zeros, 0).context("write ROUTE_STATS")?;
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, name: &str, prefixes: &[Prefix]) -> Result<()> {
+        let mut map = self.trie(name)?;
+        for prefix in prefixes {
+            let key = Key::new(prefix.bits, prefix.key);
+            map.insert(&key, prefix.entry, 0).with_context(|| format!("write {name}"))?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str, prefixes: &[Prefix]) -> Result<()> {
+        let mut map = self.trie(name)?;
+        for prefix in prefixes {
+            let key = Key::new(prefix.bits, prefix.key);
+            gone(map.remove(&key)).with_context(|| format!("write {name}"))?;
+        }
+        Ok(())
+    }
+
+    fn trie(&mut self, name: &str) -> Result<LpmTrie<&mut MapData, PrefixKey, PrefixEntry>> {
+        Ok(LpmTrie::try_from(map_mut(&mut self.ebpf, name)?)?)
+    }
+
+    fn array<T: aya::Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, T>> {
+        Ok(Array::try_from(map_mut(&mut self.ebpf, name)?)?)
+    }
+}
+
+/// That something is gone already, by somebody else's hand, is as good.
+pub(super) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        result => result,
+    }
+}

@@ -1,0 +1,4 @@
+//! The whole command line, held to what is written about it.
+
+mod deployed;
+mod documents;
