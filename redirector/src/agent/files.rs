@@ -46,7 +46,7 @@ impl Files {
     pub async fn changed(&mut self) {
         let Some((_, receiver)) = &mut self.events else { return std::future::pending().await };
         if receiver.recv().await.is_none() {
-            return std::future::pending().await;
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -212,7 +212,7 @@ impl Space {
 
     /// Carries decisions out. Returns what stood there before.
     pub fn set(&mut self, destination: &IpNet, entry: Option<PrefixEntry>) -> Option<PrefixEntry> {
-        let Some(node) = self.nodes.get_mut(destination) else { return None };
+        let node = self.nodes.get_mut(destination)?;
         let before = std::mem::replace(&mut node.entry, entry);
         if node.atoms.is_empty() && entry.is_none() {
             self.nodes.remove(destination);
