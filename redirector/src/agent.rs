@@ -138,6 +138,7 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
     report::failed(service::stopping());
     metrics.enter(Stage::Ending);
     agent.datapath.detach()?;
+    report::failed(agent.routes.state.set_refusal(None));
     report::summary(&mut agent.datapath, &agent.routes.live)?;
     Ok(())
 }
@@ -165,7 +166,8 @@ impl Agent {
                 }
                 drop(reply.send(changed));
             }
-            Command::Reload(reply) => drop(reply.send(self.reload())),
+            Command::Reload { dry_run: true, reply } => drop(reply.send(self.apply_files(true))),
+            Command::Reload { dry_run: false, reply } => drop(reply.send(self.reload())),
         }
     }
 
@@ -189,19 +191,23 @@ impl Agent {
     /// Reads the files again and applies their routes, or refuses them whole and keeps the old ones.
     fn reload(&mut self) -> Result<Changed, String> {
         let begin = Instant::now();
-        let result = self.apply_files();
+        let result = self.apply_files(false);
         self.metrics.reloaded(result.is_ok());
+        report::failed(self.routes.state.set_refusal(result.as_ref().err()));
         if result.is_ok() {
             self.metrics.propagated(Origin::Files, begin.elapsed());
         }
         result
     }
 
-    fn apply_files(&mut self) -> Result<Changed, String> {
-        let settings = config::read(self.config.as_deref()).map_err(|errors| errors.to_string())?;
+    fn apply_files(&mut self, dry_run: bool) -> Result<Changed, String> {
+        let settings = config::read(self.config.as_deref()).map_err(|errors| {
+            let errors: Vec<_> = errors.errors.iter().map(ToString::to_string).collect();
+            errors.join("\n")
+        })?;
         let routes = settings.routes.get(&Origin::Files).cloned().unwrap_or_default();
         let change = self.routes.live.replacement(Origin::Files, routes);
-        self.change(&[change], false).map_err(|refused| match refused {
+        self.change(&[change], dry_run).map_err(|refused| match refused {
             Refused::Routes(refusals) => {
                 let lines: Vec<_> =
                     refusals.iter().map(|refusal| settings.route_places.explain(refusal)).collect();
@@ -289,6 +295,7 @@ fn begin(
         .map_err(|refused| Failure::new(Exit::Invalid, refused))?;
     following.describe(&mut datapath)?;
     routes::learn(&mut datapath, &delta)?;
+    routes.state.set_refusal(None)?;
     metrics.published(&routes.live);
     metrics.source(datapath.maps()?, datapath.learner()?);
     let routing = PolicyRouting::install(numbers)?;

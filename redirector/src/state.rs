@@ -18,6 +18,9 @@ use crate::{
 /// The file of routes.
 const ROUTES: &str = "api-routes.json";
 
+/// The file that says why the configuration was refused. There is none where it was not.
+const REFUSAL: &str = "configuration-refused";
+
 /// A state directory, which no other agent uses while this is there.
 #[derive(Debug)]
 pub struct State {
@@ -119,6 +122,20 @@ impl State {
         }
     }
 
+    /// Leaves word for [`refusal`] of why the configuration was refused when it was last read, or that it was not.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn set_refusal(&self, why: Option<&String>) -> Result<()> {
+        let path = self.path.join(REFUSAL);
+        let written = match why {
+            Some(why) => fs::write(&path, why),
+            None => remove(&path),
+        };
+        written.with_context(|| format!("write {}", path.display()))
+    }
+
     /// Puts the saved routes aside, and says where they are then.
     ///
     /// # Errors
@@ -129,6 +146,11 @@ impl State {
         fs::rename(&path, &bad).with_context(|| format!("put {} aside", path.display()))?;
         Ok(bad)
     }
+}
+
+/// Why the agent with this state directory refused its configuration when it was last read, if it did.
+pub fn refusal(directory: &Path) -> Option<String> {
+    fs::read_to_string(directory.join(REFUSAL)).ok()
 }
 
 /// Removes a file that need not be there.

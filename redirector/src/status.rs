@@ -4,6 +4,8 @@ mod hooks;
 mod host;
 mod routes;
 
+use std::path::Path;
+
 pub use routes::accept_rules;
 use serde_json::json;
 
@@ -12,7 +14,7 @@ use crate::{
     failure::Failure,
     finding::Finding,
     host::{Running, running},
-    proxies,
+    proxies, state,
 };
 
 /// What there is to see.
@@ -20,24 +22,27 @@ struct Scene {
     agent: Option<Running>,
     found: Found,
     maps: Option<FoundMaps>,
+    /// Why the agent keeps routes that its files no longer say.
+    refusal: Option<String>,
 }
 
-/// Looks at every part: the agent, its programs, what it relies on, the proxies, the routes and the room that is left.
+/// Looks at every part: the agent, which has this state directory, its programs, what it relies on, the proxies, the routes and the room that is left.
 ///
 /// # Errors
 ///
 /// The caller may not look, or the kernel refused.
-pub fn look() -> Result<Vec<Finding>, Failure> {
+pub fn look(state_dir: &Path) -> Result<Vec<Finding>, Failure> {
     let agent = running()?;
     let found = Found::look()?;
     let maps = found.maps();
-    let scene = Scene { agent, found, maps };
+    let scene = Scene { agent, found, maps, refusal: state::refusal(state_dir) };
     let mut findings = vec![scene.agent()];
     if scene.agent.is_none() && scene.found.is_empty() {
         // An agent that was killed leaves rules even where its programs are gone with it.
         findings.extend(scene.routing()?.filter(|rules| rules.level > crate::finding::Level::Ok));
         return Ok(findings);
     }
+    findings.extend(scene.configuration());
     findings.extend(scene.hooks());
     findings.extend(scene.routing()?);
     findings.push(scene.netfilter()?);
@@ -72,5 +77,17 @@ impl Scene {
             None => Finding::fail("agent", "not running: what follows was left when it ended")
                 .fix("`redirector run` starts it and takes over, `redirector cleanup` takes everything away"),
         }
+    }
+
+    /// That the files were refused, if they were.
+    fn configuration(&self) -> Option<Finding> {
+        let (Some(_), Some(refusal)) = (self.agent, &self.refusal) else { return None };
+        // What belongs to an error stands indented below it.
+        let errors: Vec<_> = refusal.lines().filter(|line| !line.starts_with(' ')).collect();
+        let more = if errors.len() > 1 { format!(" (and {} more)", errors.len() - 1) } else { String::new() };
+        let first = errors.first().unwrap_or(&"");
+        let what = format!("refused as a whole, and the routes before are in force: {first}{more}");
+        let fix = "correct the file: the agent reads it again when it changes";
+        Some(Finding::warn("configuration", what).fix(fix).facts(json!({ "errors": errors })))
     }
 }

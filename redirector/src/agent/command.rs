@@ -25,7 +25,10 @@ pub(super) enum Command {
         since: Instant,
         reply: oneshot::Sender<Result<Changed, Refused>>,
     },
-    Reload(oneshot::Sender<Result<Changed, String>>),
+    Reload {
+        dry_run: bool,
+        reply: oneshot::Sender<Result<Changed, String>>,
+    },
 }
 
 /// A change of the routes that the API gives.
@@ -155,13 +158,13 @@ impl Handle {
         self.ask(|reply| Command::Change { request, dry_run, since, reply }).await
     }
 
-    /// Reads the configuration files again and applies them, or refuses them whole.
+    /// Reads the configuration files again and applies them, or refuses them whole; or says what that would do.
     ///
     /// # Errors
     ///
     /// The agent has ended. The inner error is what is wrong with the files.
-    pub async fn reload(&self) -> Result<Result<Changed, String>, Ended> {
-        self.ask(Command::Reload).await
+    pub async fn reload(&self, dry_run: bool) -> Result<Result<Changed, String>, Ended> {
+        self.ask(|reply| Command::Reload { dry_run, reply }).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Ended> {

@@ -10,6 +10,7 @@ use crate::config;
 /// The directories of the files, watched: a mounted ConfigMap changes by a link in its directory, editors by a new file that
 /// takes the place of the old one.
 pub struct Files {
+    directory: PathBuf,
     /// `None` where they cannot be watched: SIGHUP remains.
     events: Option<(RecommendedWatcher, mpsc::Receiver<()>)>,
 }
@@ -25,21 +26,21 @@ impl Files {
                 let _ = sender.try_send(());
             }
         };
+        let directory = directory(config);
         let watcher = notify::recommended_watcher(notice).and_then(|mut watcher| {
-            let mut watched = 0;
-            for directory in directories(config) {
-                if directory.is_dir() {
-                    watcher.watch(&directory, RecursiveMode::NonRecursive)?;
-                    watched += 1;
-                }
+            if !directory.is_dir() {
+                return Ok(None);
             }
-            Ok((watched > 0).then_some(watcher))
+            watcher.watch(&directory, RecursiveMode::NonRecursive)?;
+            Ok(Some(watcher))
         });
-        let events = watcher.unwrap_or_else(|error| {
+        let watcher = watcher.unwrap_or_else(|error| {
             eprintln!("warning: configuration files are not watched, send SIGHUP when they change: {error}");
             None
         });
-        Self { events: events.map(|watcher| (watcher, receiver)) }
+        let mut files = Self { directory, events: watcher.map(|watcher| (watcher, receiver)) };
+        files.watch_conf_d();
+        files
     }
 
     /// Waits until files may have changed.
@@ -48,12 +49,26 @@ impl Files {
         if receiver.recv().await.is_none() {
             std::future::pending::<()>().await;
         }
+        self.watch_conf_d();
+    }
+
+    /// Watches `conf.d`, which may have come since, or be another directory by now if it is a link.
+    fn watch_conf_d(&mut self) {
+        let Some((watcher, _)) = &mut self.events else { return };
+        let conf_d = self.directory.join("conf.d");
+        // One that was never watched cannot be given up.
+        let _ = watcher.unwatch(&conf_d);
+        if conf_d.is_dir()
+            && let Err(error) = watcher.watch(&conf_d, RecursiveMode::NonRecursive)
+        {
+            eprintln!("warning: {} is not watched, send SIGHUP when it changes: {error}", conf_d.display());
+        }
     }
 }
 
-/// The directory of the main file, and its `conf.d`.
-fn directories(config: Option<&Path>) -> [PathBuf; 2] {
+/// The directory of the main file.
+fn directory(config: Option<&Path>) -> PathBuf {
     let main = config.unwrap_or(Path::new(config::DEFAULT));
-    let directory = main.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    [directory.to_owned(), directory.join("conf.d")]
+    let parent = main.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new(".")).to_owned()
 }

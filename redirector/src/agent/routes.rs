@@ -25,7 +25,7 @@ use crate::{
 pub struct Routes {
     pub live: Live,
     /// Where those that the API gives are kept for the next agent.
-    state: State,
+    pub state: State,
     protect: Vec<Protected>,
     /// Unused, and no grace period has begun since.
     unused: Unused,

@@ -98,9 +98,9 @@ async fn interfaces(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer
 
 /// Reads the configuration files again.
 async fn reload(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer {
-    Parameters::read(query.as_deref(), &[])?;
-    let changed = api.ask(api.agent.reload()).await?.map_err(error::files)?;
-    Ok(document::changed(changed, false))
+    let Parameters { dry_run, .. } = Parameters::read(query.as_deref(), &["dry_run"])?;
+    let changed = api.ask(api.agent.reload(dry_run)).await?.map_err(error::files)?;
+    Ok(document::changed(changed, dry_run))
 }
 
 fn routes(bytes: Vec<u8>) -> Result<Vec<crate::routes::Route>, Errors> {

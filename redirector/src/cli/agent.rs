@@ -23,13 +23,17 @@ pub struct AgentAt {
 impl AgentAt {
     /// A client of it.
     pub fn client(self) -> Result<Client, Failure> {
-        let directory = match (self.state_dir, self.config) {
+        Ok(Client::new(&self.state_dir()?))
+    }
+
+    /// Its state directory.
+    pub fn state_dir(self) -> Result<PathBuf, Failure> {
+        Ok(match (self.state_dir, self.config) {
             (Some(directory), _) => directory,
             (None, Some(config)) => config::read(Some(&config))?.state_dir,
             // A file that nobody named may be of no concern, or not for everybody to read.
             (None, None) => config::read(None).unwrap_or_else(|_| Settings::default()).state_dir,
-        };
-        Ok(Client::new(&directory))
+        })
     }
 }
 

@@ -67,18 +67,21 @@ enum Command {
         #[command(flatten)]
         change: Change,
     },
-    /// Create or replace the routes of a file
+    /// Create or replace the routes of a file; without one, have the agent read its configuration again
     Apply {
         /// File of [[route]] in TOML, or of the same in JSON; - for stdin
         #[arg(long, short, value_name = "FILE")]
-        file: PathBuf,
+        file: Option<PathBuf>,
         /// Take away what was added or applied before and is not in the file
-        #[arg(long)]
+        #[arg(long, requires = "file")]
         replace: bool,
         #[command(flatten)]
         change: Change,
     },
 }
+
+const ROUTES: &str = "/v1/routes";
+const RELOAD: &str = "/v1/reload";
 
 /// How to change something.
 #[derive(clap::Args)]
@@ -119,17 +122,18 @@ impl RouteCommand {
             Command::Add { routes, change } => {
                 let routes = super::run::parse_routes(&routes)?;
                 let document = config::write_routes(&routes).context("write the routes as JSON")?;
-                change.ask(Method::POST, "", Some(document), None)
+                change.ask(Method::POST, ROUTES, "", Some(document), None)
             }
             Command::Remove { names, change } => {
                 let document = json!({ "version": 1, "names": names }).to_string().into_bytes();
-                change.ask(Method::DELETE, "", Some(document), None)
+                change.ask(Method::DELETE, ROUTES, "", Some(document), None)
             }
-            Command::Apply { file, replace, change } => {
+            Command::Apply { file: None, change, .. } => change.ask(Method::POST, RELOAD, "", None, None),
+            Command::Apply { file: Some(file), replace, change } => {
                 let (routes, places) = read(&file)?;
                 let document = config::write_routes(&routes).context("write the routes as JSON")?;
                 let replace = if replace { "&replace=true" } else { "" };
-                change.ask(Method::PUT, replace, Some(document), Some(&places))
+                change.ask(Method::PUT, ROUTES, replace, Some(document), Some(&places))
             }
         }
         .map(|()| ExitCode::SUCCESS)
@@ -252,11 +256,12 @@ impl Change {
     fn ask(
         self,
         method: Method,
+        path: &str,
         more: &str,
         document: Option<Vec<u8>>,
         places: Option<&RoutePlaces>,
     ) -> Result<(), Failure> {
-        let path = format!("/v1/routes?dry_run={}{more}", self.dry_run);
+        let path = format!("{path}?dry_run={}{more}", self.dry_run);
         let answer = self.agent.client()?.try_ask(method, &path, document)?;
         let changed = answer.result(|name| Some(places?.show(name)?.to_string()))?;
         let mut nothing = true;

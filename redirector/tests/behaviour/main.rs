@@ -31,6 +31,7 @@ mod neighbours;
 mod netfilter;
 mod next_hops;
 mod ranking;
+mod reload;
 mod repairs;
 mod resets;
 mod service;
