@@ -244,7 +244,8 @@ impl Agent {
 
     /// Follows interfaces and addresses.
     fn follow(&mut self) -> anyhow::Result<()> {
-        self.following.follow(&mut self.datapath)?;
+        let repaired = self.following.follow(&mut self.datapath)?;
+        self.metrics.repaired(Repaired::Programs, repaired);
         self.observe()
     }
 

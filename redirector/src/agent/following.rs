@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{SETTLED, capture::Captures, report};
 use crate::{
-    datapath::Datapath,
+    datapath::{Datapath, Repair},
     host::{Image, Interface, Notices, Received},
     metrics::InterfaceState,
 };
@@ -72,8 +72,8 @@ impl Following {
     }
 
     /// Takes in what has come, and follows it until a program was attached or detached: that takes a while, and what has
-    /// come meanwhile may be more urgent.
-    pub fn follow(&mut self, datapath: &mut Datapath) -> Result<()> {
+    /// come meanwhile may be more urgent. Returns how many hooks were repaired.
+    pub fn follow(&mut self, datapath: &mut Datapath) -> Result<usize> {
         self.receive()?;
         let hooks = self.image.take_changed_hooks();
         self.look_at_hooks(hooks.into_iter().collect());
@@ -87,8 +87,7 @@ impl Following {
                 Err(error) => report::failed(Err(error)),
             }
         }
-        self.repair(datapath);
-        Ok(())
+        Ok(self.repair(datapath))
     }
 
     /// Has everything looked at, also what no notice told of and what failed before.
@@ -131,15 +130,19 @@ impl Following {
         }
     }
 
-    fn repair(&mut self, datapath: &mut Datapath) {
+    fn repair(&mut self, datapath: &mut Datapath) -> usize {
+        let mut repaired = 0;
         let now = Instant::now();
         let due: Vec<u32> =
             self.hooks.iter().filter(|(_, due)| **due <= now).map(|(index, _)| *index).collect();
         for index in due {
             self.hooks.remove(&index);
             if let Some(interface) = self.image.interface(index) {
-                report::repairs(datapath.repair_hook(&interface).as_slice());
+                let repair = datapath.repair_hook(&interface);
+                repaired += usize::from(matches!(repair, Some(Repair::Done(_))));
+                report::repairs(repair.as_slice());
             }
         }
+        repaired
     }
 }

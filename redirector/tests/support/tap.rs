@@ -77,6 +77,8 @@ impl Drop for Tap {
     fn drop(&mut self) {
         let ebpf = self.ebpf.take();
         self.node.run(|| drop(ebpf));
+        // The namespace of its far end takes it along only some time after it is gone, and the next tap has the same name.
+        self.node.try_output("ip link delete tap");
     }
 }
 

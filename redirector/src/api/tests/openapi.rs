@@ -51,6 +51,7 @@ fn rows() -> Vec<(u16, Method, &'static str, Option<Value>)> {
         (200, get.clone(), "/v1/interfaces", None),
         (400, get, "/v1/interfaces?dry_run=true", None),
         (422, post.clone(), "/v1/reload", None),
+        (200, post.clone(), "/v1/reload?dry_run=true", None),
         (400, post, "/v1/reload?origin=api", None),
     ]
 }
