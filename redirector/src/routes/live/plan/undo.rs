@@ -1,0 +1,68 @@
+//! A plan that is discarded leaves everything as it was.
+
+use super::Plan;
+use crate::routes::{
+    Route, Target,
+    live::{Live, Slot},
+};
+
+/// A plan that is not committed never was.
+impl Drop for Plan<'_> {
+    fn drop(&mut self) {
+        if self.committed {
+            return;
+        }
+        std::mem::take(&mut self.numbers).iter().for_each(|number| self.live.classes.give_back(*number));
+        for number in std::mem::take(&mut self.added) {
+            let Some(slot) = self.live.slots.remove(number) else { continue };
+            self.edit(number, slot.origin, &slot.route, false);
+            discard_target(self.live, &slot.route);
+            self.live.slots.give_back(number);
+        }
+        for (number, old) in std::mem::take(&mut self.retargeted) {
+            if let Some(new) = self.live.slots.replace(number, old.clone()) {
+                discard_target(self.live, &new.route);
+            }
+            if self.targets_released {
+                restore_target(self.live, &old);
+            }
+        }
+        for (number, slot) in std::mem::take(&mut self.removed) {
+            self.edit(number, slot.origin, &slot.route, true);
+            if self.targets_released {
+                restore_target(self.live, &slot);
+            }
+            self.live.slots.restore(number, slot);
+        }
+        for (index, port) in self.touched.keys() {
+            self.live.ports[*index].forget_empty(*port);
+        }
+        self.live.sources.forget_unused();
+    }
+}
+
+/// Takes back that a route led somewhere.
+fn discard_target(live: &mut Live, route: &Route) {
+    match &route.target {
+        Target::Proxy(proxy) => {
+            if let Some(number) = live.proxies.release(proxy) {
+                live.proxies.give_back(number);
+            }
+        }
+        Target::Interface(hop) => {
+            if let Some(number) = live.next_hops.release(hop) {
+                live.next_hops.give_back(number);
+            }
+        }
+        Target::Pass | Target::Drop => {}
+    }
+}
+
+/// Takes back that a route leads nowhere any more: with the number that its entry has.
+fn restore_target(live: &mut Live, slot: &Slot) {
+    match &slot.route.target {
+        Target::Proxy(proxy) => live.proxies.restore(proxy, slot.entry.target),
+        Target::Interface(hop) => live.next_hops.restore(hop, slot.entry.target),
+        Target::Pass | Target::Drop => {}
+    }
+}
