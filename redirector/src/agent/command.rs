@@ -66,7 +66,7 @@ pub enum Refused {
     Routes(Vec<Refusal>),
     /// This host cannot do what a route asks for.
     Host(String),
-    /// The kernel refused to have it written; everything is as it was.
+    /// It could not be written, to the state directory or to the maps; everything is as it was.
     Kernel(String),
 }
 

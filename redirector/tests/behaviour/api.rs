@@ -122,6 +122,29 @@ fn lists_show_every_route_and_where_it_is_overridden() {
 }
 
 #[test]
+fn routes_of_the_last_agent_that_the_host_no_longer_allows_are_put_aside_and_the_others_kept() {
+    in_world(|world| {
+        let _proxy = world.proxy();
+        world.node.ip("address add 192.0.2.77/32 dev lo");
+        let agent = world.agent(&["web:8080=proxy:15001"]);
+        world.redirector("route add away:9090=proxy:192.0.2.77:15001").assert_code(0);
+        agent.stop();
+        world.node.ip("address delete 192.0.2.77/32 dev lo");
+        let agent = world.agent(&["web:8080=proxy:15001"]);
+        let line = agent.wait_for("warning: the API's routes of the last agent are left out");
+        assert!(line.contains("api-routes.json.bad"), "{line}");
+        let kept =
+            fs::read_to_string(world.node.state_dir().join("api-routes.json.bad")).expect("it is kept");
+        assert!(kept.contains("192.0.2.77"), "{kept}");
+        for family in FAMILIES {
+            world.assert_reaches((family.service(), PORT), "proxy");
+        }
+        world.redirector("route get away").assert_code(4);
+        agent.stop();
+    });
+}
+
+#[test]
 fn what_is_refused_changes_nothing() {
     in_world(|world| {
         let _proxy = world.proxy();
