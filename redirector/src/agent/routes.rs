@@ -48,26 +48,23 @@ impl Routes {
     /// The other routes were refused, or the kernel does not let the API's be read.
     pub fn begin(&mut self, datapath: &mut Datapath, changes: &[Change]) -> Result<Delta, Refused> {
         let host = |error| Refused::Host(format!("{error:#}"));
-        let loaded = self.state.load().map_err(host)?;
+        let loaded = self.state.journal.load().map_err(host)?;
         if let Some(warning) = loaded.warning {
             eprintln!("warning: {warning}");
         }
-        if !loaded.routes.is_empty() {
-            let api = Change { origin: Origin::Api, remove: Vec::new(), add: loaded.routes };
-            match self.change(datapath, &[changes, &[api]].concat(), false) {
-                Ok((_, delta)) => return Ok(delta),
-                Err(refused) => {
-                    let (_, delta) = self.change(datapath, changes, false)?;
-                    let path = self.state.put_aside().map_err(host)?;
-                    eprintln!(
-                        "warning: the API's routes of the last agent are left out; they are in {} now\n{refused}",
-                        path.display()
-                    );
-                    return Ok(delta);
-                }
-            }
+        if loaded.routes.is_empty() {
+            return self.apply(datapath, changes, |_, _| Ok(()));
         }
-        Ok(self.change(datapath, changes, false)?.1)
+        let api = Change { origin: Origin::Api, remove: Vec::new(), add: loaded.routes };
+        self.apply(datapath, &[changes, &[api]].concat(), |_, _| Ok(())).or_else(|refused| {
+            let delta = self.apply(datapath, changes, |_, _| Ok(()))?;
+            let path = self.state.journal.put_aside().map_err(host)?;
+            eprintln!(
+                "warning: the API's routes of the last agent are left out; they are in {} now\n{refused}",
+                path.display()
+            );
+            Ok(delta)
+        })
     }
 
     /// Changes the routes of origins, in the maps too; or says what that would do.
@@ -81,21 +78,41 @@ impl Routes {
         changes: &[Change],
         dry_run: bool,
     ) -> Result<(Changed, Delta), Refused> {
-        check_targets(changes)?;
         let changed = self.compare(changes);
-        let inverse = self.inverse(changes);
-        let plan = self.live.plan(changes).map_err(Refused::Routes)?;
         if dry_run {
+            check_targets(changes)?;
+            self.live.plan(changes).map_err(Refused::Routes)?;
             return Ok((changed, Delta::default()));
         }
-        let delta = plan.commit();
+        let delta = self.apply(datapath, changes, Self::keep)?;
+        let count = self.live.count(Origin::Api);
+        let of_api = self.live.routes().filter(|(_, slot)| slot.origin == Origin::Api);
+        // That it failed is no failure of the change.
+        report::failed(self.state.journal.compact(count, of_api.map(|(_, slot)| &*slot.route)));
+        Ok((changed, delta))
+    }
+
+    /// Changes the routes of origins, in the maps too, once `keep` has kept the change.
+    fn apply(
+        &mut self,
+        datapath: &mut Datapath,
+        changes: &[Change],
+        keep: fn(&mut Self, &[Change]) -> Result<()>,
+    ) -> Result<Delta, Refused> {
+        check_targets(changes)?;
+        let inverse = self.inverse(changes);
+        let delta = self.live.plan(changes).map_err(Refused::Routes)?.commit();
         // Kept before it is live: what was once confirmed is not lost by a crash.
-        if let Err(error) = self.keep(changes).and_then(|()| self.write(datapath, &delta)) {
+        let kept = keep(self, changes);
+        let is_kept = kept.is_ok();
+        if let Err(error) = kept.and_then(|()| self.write(datapath, &delta)) {
             self.unused.extend(delta.unused);
+            if is_kept && concerns_api(changes) {
+                report::failed(self.state.journal.take_back());
+            }
             // What was written in part is taken back by what it would be without it.
             let back = self.live.plan(&inverse).map(|plan| plan.commit());
             if let Ok(back) = back {
-                report::failed(self.keep(changes));
                 report::failed(self.write(datapath, &back));
                 self.unused.extend(back.unused);
             }
@@ -103,7 +120,7 @@ impl Routes {
         }
         self.unused.extend(delta.unused.clone());
         self.follow_proxies(datapath)?;
-        Ok((changed, delta))
+        Ok(delta)
     }
 
     /// What a request of the API changes.
@@ -135,15 +152,14 @@ impl Routes {
         }
     }
 
-    /// Keeps the API's routes for the next agent, if these changes concern them.
-    fn keep(&self, changes: &[Change]) -> Result<()> {
-        if !changes.iter().any(|change| change.origin == Origin::Api) {
+    /// Keeps what these changes do to the API's routes for the next agent.
+    fn keep(&mut self, changes: &[Change]) -> Result<()> {
+        if !concerns_api(changes) {
             return Ok(());
         }
-        let of_api = self.live.routes().filter(|(_, slot)| slot.origin == Origin::Api);
-        let mut routes: Vec<Route> = of_api.map(|(_, slot)| (*slot.route).clone()).collect();
-        routes.sort_by(|a, b| a.name.cmp(&b.name));
-        self.state.save(&routes)
+        let of_api = || changes.iter().filter(|change| change.origin == Origin::Api);
+        let removed = of_api().flat_map(|change| change.remove.iter().map(String::as_str));
+        self.state.journal.append(removed, of_api().flat_map(|change| &change.add))
     }
 
     /// Writes a change. What is in its way goes first.
@@ -240,6 +256,10 @@ impl Routes {
         });
         inverse.collect()
     }
+}
+
+fn concerns_api(changes: &[Change]) -> bool {
+    changes.iter().any(|change| change.origin == Origin::Api)
 }
 
 /// Where the kernel was built without the call, a while does: no packet is so long on its way.
