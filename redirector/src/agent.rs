@@ -8,7 +8,7 @@ pub(crate) mod report;
 mod routes;
 mod views;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use redirector_common::{Family, entries::ProxyEntry};
@@ -23,7 +23,7 @@ use crate::{
     failure::{Exit, Failure},
     host::{self, Lock, Movable, Netfilter, Order, PolicyRouting, Watch},
     metrics::{BEAT, Metrics, Repaired, Server, Stage},
-    routes::{Compiled, Origin, RouteSets, live::Change},
+    routes::{Origin, live::Change},
     service::{self, Watchdog},
     settings::{MetricsListen, OnExit, Settings},
     state::State,
@@ -33,7 +33,7 @@ use capture::Captures;
 use command::{Changed, Command, Handle, Refused};
 use files::Files;
 use following::Following;
-use routes::Routes;
+use routes::{First, Routes};
 
 /// The parts in the order in which they go: what steers first, then what it relies on.
 struct Agent {
@@ -55,9 +55,10 @@ struct Agent {
 /// # Errors
 ///
 /// It could not begin, and then nothing is attached or changed; or it could not undo something at its end.
-pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Failure> {
+pub async fn run(mut settings: Settings, config: Option<PathBuf>) -> Result<(), Failure> {
+    sys::memory::share();
     let captures = Captures::new(&settings.interfaces, settings.attach)?;
-    compile(&settings)?;
+    let first = first(&mut settings)?;
     captures.check(&host::interfaces()?)?;
 
     let lock = Lock::take().map_err(|error| {
@@ -84,7 +85,8 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
         MetricsListen::Off => None,
         MetricsListen::At(address) => Some(Server::start(address, metrics.clone())?),
     };
-    let mut agent = begin(lock, state, following, &settings, config, metrics.clone())?;
+    let mut agent = begin(lock, state, first, following, &settings, config, metrics.clone())?;
+    sys::memory::give_back();
     agent.datapath.attach_sk_lookup()?;
     // From here on traffic is steered. A crash before this leaves rules on a mark that no packet has; after it,
     // TCX programs and sk_lookup are gone with the process, and clsact filters stay and pass what they would steer.
@@ -143,6 +145,9 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
     Ok(())
 }
 
+/// So many routes take much more memory while they are read than afterwards.
+const MANY: usize = 1000;
+
 /// How long after a change of the files, or of what is ours, it is looked at.
 const SETTLED: Duration = Duration::from_millis(100);
 
@@ -179,12 +184,15 @@ impl Agent {
             report::failed(self.following.describe(&mut self.datapath));
         }
         if !delta.proxies.is_empty() {
-            report::failed(routes::learn(&mut self.datapath, &delta));
+            report::failed(routes::learn(&mut self.datapath, delta.proxies));
         }
         if !delta.words.is_empty() || !delta.prefixes.is_empty() {
             report::failed(self.make_way());
         }
         self.metrics.published(&self.routes.live);
+        if changes.iter().map(|change| change.remove.len() + change.add.len()).sum::<usize>() > MANY {
+            sys::memory::give_back();
+        }
         Ok(changed)
     }
 
@@ -192,6 +200,7 @@ impl Agent {
     fn reload(&mut self) -> Result<Changed, String> {
         let begin = Instant::now();
         let result = self.apply_files(false);
+        sys::memory::give_back();
         self.metrics.reloaded(result.is_ok());
         report::failed(self.routes.state.set_refusal(result.as_ref().err()));
         if result.is_ok() {
@@ -282,6 +291,7 @@ impl Agent {
 fn begin(
     lock: Lock,
     state: State,
+    first: First,
     mut following: Following,
     settings: &Settings,
     config: Option<PathBuf>,
@@ -290,12 +300,11 @@ fn begin(
     let (numbers, moved) = host::choose_numbers(settings.routing, settings.movable)?;
     report::moved(&moved);
     let mut datapath = Datapath::load(&settings.limits, Marking::new(numbers.mark))?;
-    let mut routes = Routes::new(settings.limits, &settings.protect, state);
-    let delta = routes
-        .begin(&mut datapath, &changes(&settings.routes))
-        .map_err(|refused| Failure::new(Exit::Invalid, refused))?;
+    let routes =
+        Routes::begin(first, state, &mut datapath).map_err(|refused| Failure::new(Exit::Invalid, refused))?;
     following.describe(&mut datapath)?;
-    routes::learn(&mut datapath, &delta)?;
+    let proxies = routes.live.proxies().map(|(proxy, slot)| (slot, crate::routes::proxy_entry(proxy)));
+    routes::learn(&mut datapath, proxies.collect::<BTreeMap<_, _>>())?;
     routes.state.set_refusal(None)?;
     metrics.published(&routes.live);
     metrics.source(datapath.maps()?, datapath.learner()?);
@@ -306,30 +315,16 @@ fn begin(
     Ok(Agent { datapath, routes, netfilter, routing, movable, following, config, metrics, _lock: lock })
 }
 
-/// What brings these routes into a table that has none.
-fn changes(sets: &RouteSets) -> Vec<Change> {
-    let changes = sets.iter().map(|(origin, routes)| Change {
-        origin: *origin,
-        remove: Vec::new(),
-        add: routes.clone(),
-    });
-    changes.collect()
-}
-
-/// Checks and compiles the routes, with those built in.
-pub fn compile(settings: &Settings) -> Result<Compiled, Failure> {
-    let explain = |refusals: Vec<_>| {
-        let lines: Vec<_> = refusals.iter().map(|refusal| settings.route_places.explain(refusal)).collect();
-        Failure::new(Exit::Invalid, anyhow!(lines.join("\n")))
-    };
-    routes::check_targets(&changes(&settings.routes)).map_err(|refused| match refused {
-        Refused::Routes(refusals) => explain(refusals),
+/// Takes the routes out of the settings and plans them.
+pub fn first(settings: &mut Settings) -> Result<First, Failure> {
+    let (routes, places) = (mem::take(&mut settings.routes), mem::take(&mut settings.route_places));
+    First::new(routes, settings.protect.clone(), settings.limits).map_err(|refused| match refused {
+        Refused::Routes(refusals) => {
+            let lines: Vec<_> = refusals.iter().map(|refusal| places.explain(refusal)).collect();
+            Failure::new(Exit::Invalid, anyhow!(lines.join("\n")))
+        }
         refused => Failure::new(Exit::No, refused),
-    })?;
-    let mut sets = settings.routes.clone();
-    let own_ports = crate::routes::own_ports(settings.routes.values().flatten());
-    sets.insert(Origin::BuiltIn, crate::routes::built_in(&settings.protect, own_ports));
-    crate::routes::compile(&sets, &settings.limits).map_err(explain)
+    })
 }
 
 /// Where a proxy's listeners are looked for.

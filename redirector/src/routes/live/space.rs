@@ -48,6 +48,10 @@ impl Space {
     pub fn add(&mut self, destination: IpNet, atom: Atom) {
         let atoms = &mut self.nodes.entry(destination).or_default().atoms;
         let at = atoms.partition_point(|other| *other < atom);
+        // Nearly every destination has one or two, and a vector that grows by itself makes room for four.
+        if atoms.len() < 4 {
+            atoms.reserve_exact(1);
+        }
         atoms.insert(at, atom);
     }
 
