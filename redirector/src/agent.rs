@@ -45,17 +45,26 @@ struct Agent {
     following: Following,
     /// The file that was named, if one was.
     config: Option<PathBuf>,
+    /// What it was told, but for routes.
+    settings: Settings,
+    /// Puts what the command line says over what the files do.
+    over: Over,
+    /// Settings of the files that need a restart, as was said.
+    restart: Vec<&'static str>,
     metrics: Arc<Metrics>,
     _lock: Lock,
 }
 
+/// Puts what has precedence over settings that were read from files.
+pub type Over = Box<dyn Fn(Settings) -> Settings>;
+
 /// Runs the agent until Ctrl-C or SIGTERM, by these settings, of which those of files were read from `config` or, if that is
-/// not given, from the default file.
+/// not given, from the default file. When the files are read again, `over` makes such settings of what they say.
 ///
 /// # Errors
 ///
 /// It could not begin, and then nothing is attached or changed; or it could not undo something at its end.
-pub async fn run(mut settings: Settings, config: Option<PathBuf>) -> Result<(), Failure> {
+pub async fn run(mut settings: Settings, config: Option<PathBuf>, over: Over) -> Result<(), Failure> {
     sys::memory::share();
     let captures = Captures::new(&settings.interfaces, settings.attach)?;
     let first = first(&mut settings)?;
@@ -85,14 +94,15 @@ pub async fn run(mut settings: Settings, config: Option<PathBuf>) -> Result<(), 
         MetricsListen::Off => None,
         MetricsListen::At(address) => Some(Server::start(address, metrics.clone())?),
     };
-    let mut agent = begin(lock, state, first, following, &settings, config, metrics.clone())?;
+    let reconcile = settings.reconcile;
+    let mut agent = begin(lock, state, first, following, settings, config, over, metrics.clone())?;
     sys::memory::give_back();
     agent.datapath.attach_sk_lookup()?;
     // From here on traffic is steered. A crash before this leaves rules on a mark that no packet has; after it,
     // TCX programs and sk_lookup are gone with the process, and clsact filters stay and pass what they would steer.
     agent.following.begin(&mut agent.datapath)?;
     report::failed(agent.routing.tidy());
-    report::order(agent.routing.come_first(settings.movable)?);
+    report::order(agent.routing.come_first(agent.movable)?);
     report::failed(agent.make_way());
     agent.observe()?;
     metrics.enter(Stage::Steering);
@@ -101,7 +111,7 @@ pub async fn run(mut settings: Settings, config: Option<PathBuf>) -> Result<(), 
 
     let mut beat = interval(BEAT);
     let mut reload_at = None;
-    let mut reconcile_at = Instant::now() + settings.reconcile;
+    let mut reconcile_at = Instant::now() + reconcile;
     loop {
         metrics.beat();
         tokio::select! {
@@ -128,7 +138,7 @@ pub async fn run(mut settings: Settings, config: Option<PathBuf>) -> Result<(), 
                 let begin = Instant::now();
                 report::failed(agent.reconcile());
                 metrics.reconciled(begin.elapsed());
-                reconcile_at = Instant::now() + settings.reconcile;
+                reconcile_at = Instant::now() + reconcile;
             }
             () = agent.netfilter.changed() => report::failed(agent.follow_nat()),
             tidied = agent.routes.tidied(&mut agent.datapath) => report::failed(tidied),
@@ -141,6 +151,7 @@ pub async fn run(mut settings: Settings, config: Option<PathBuf>) -> Result<(), 
     metrics.enter(Stage::Ending);
     agent.datapath.detach()?;
     report::failed(agent.routes.state.set_refusal(None));
+    report::failed(agent.routes.state.set_restart(&[]));
     report::summary(&mut agent.datapath, &agent.routes.live)?;
     Ok(())
 }
@@ -203,27 +214,34 @@ impl Agent {
         sys::memory::give_back();
         self.metrics.reloaded(result.is_ok());
         report::failed(self.routes.state.set_refusal(result.as_ref().err()));
-        if result.is_ok() {
+        if let Ok(Changed { restart, .. }) = &result {
             self.metrics.propagated(Origin::Files, begin.elapsed());
+            if *restart != self.restart {
+                report::restart(restart);
+                report::failed(self.routes.state.set_restart(restart));
+                self.restart.clone_from(restart);
+            }
         }
         result
     }
 
     fn apply_files(&mut self, dry_run: bool) -> Result<Changed, String> {
-        let settings = config::read(self.config.as_deref()).map_err(|errors| {
+        let mut settings = config::read(self.config.as_deref()).map_err(|errors| {
             let errors: Vec<_> = errors.errors.iter().map(ToString::to_string).collect();
             errors.join("\n")
         })?;
-        let routes = settings.routes.get(&Origin::Files).cloned().unwrap_or_default();
+        let routes = settings.routes.remove(&Origin::Files).unwrap_or_default();
         let change = self.routes.live.replacement(Origin::Files, routes);
-        self.change(&[change], dry_run).map_err(|refused| match refused {
+        let changed = self.change(&[change], dry_run).map_err(|refused| match refused {
             Refused::Routes(refusals) => {
                 let lines: Vec<_> =
                     refusals.iter().map(|refusal| settings.route_places.explain(refusal)).collect();
                 lines.join("\n")
             }
             refused => refused.to_string(),
-        })
+        })?;
+        let restart = (self.over)(settings).differences(&self.settings);
+        Ok(Changed { restart, ..changed })
     }
 
     /// Repairs what others have changed, and says so.
@@ -288,13 +306,15 @@ impl Agent {
 }
 
 /// Everything but what steers: programs, maps, listeners, rules.
+#[expect(clippy::too_many_arguments, reason = "the parts of the agent, each once")]
 fn begin(
     lock: Lock,
     state: State,
     first: First,
     mut following: Following,
-    settings: &Settings,
+    settings: Settings,
     config: Option<PathBuf>,
+    over: Over,
     metrics: Arc<Metrics>,
 ) -> Result<Agent, Failure> {
     let (numbers, moved) = host::choose_numbers(settings.routing, settings.movable)?;
@@ -306,13 +326,27 @@ fn begin(
     let proxies = routes.live.proxies().map(|(proxy, slot)| (slot, crate::routes::proxy_entry(proxy)));
     routes::learn(&mut datapath, proxies.collect::<BTreeMap<_, _>>())?;
     routes.state.set_refusal(None)?;
+    routes.state.set_restart(&[])?;
     metrics.published(&routes.live);
     metrics.source(datapath.maps()?, datapath.learner()?);
     let routing = PolicyRouting::install(numbers)?;
     let owned = settings.on_exit == OnExit::Detach;
     let netfilter = Netfilter::install(settings.netfilter, numbers.mark, owned)?;
     let movable = settings.movable;
-    Ok(Agent { datapath, routes, netfilter, routing, movable, following, config, metrics, _lock: lock })
+    Ok(Agent {
+        datapath,
+        routes,
+        netfilter,
+        routing,
+        movable,
+        following,
+        config,
+        settings,
+        over,
+        restart: Vec::new(),
+        metrics,
+        _lock: lock,
+    })
 }
 
 /// Takes the routes out of the settings and plans them.

@@ -17,6 +17,9 @@ pub use journal::{Journal, Loaded};
 /// The file that says why the configuration was refused. There is none where it was not.
 const REFUSAL: &str = "configuration-refused";
 
+/// The file that names settings which need a restart. There is none where none does.
+const RESTART: &str = "restart-needed";
+
 /// A state directory, which no other agent uses while this is there.
 #[derive(Debug)]
 pub struct State {
@@ -66,9 +69,22 @@ impl State {
     ///
     /// It cannot be written.
     pub fn set_refusal(&self, why: Option<&String>) -> Result<()> {
-        let path = self.path.join(REFUSAL);
-        let written = match why {
-            Some(why) => fs::write(&path, why),
+        self.leave(REFUSAL, why.map(String::as_str))
+    }
+
+    /// Leaves word for [`restart`] of the settings that need one.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn set_restart(&self, settings: &[&str]) -> Result<()> {
+        self.leave(RESTART, Some(&*settings.join("\n")).filter(|names| !names.is_empty()))
+    }
+
+    fn leave(&self, name: &str, word: Option<&str>) -> Result<()> {
+        let path = self.path.join(name);
+        let written = match word {
+            Some(word) => fs::write(&path, word),
             None => remove(&path),
         };
         written.with_context(|| format!("write {}", path.display()))
@@ -78,6 +94,12 @@ impl State {
 /// Why the agent with this state directory refused its configuration when it was last read, if it did.
 pub fn refusal(directory: &Path) -> Option<String> {
     fs::read_to_string(directory.join(REFUSAL)).ok()
+}
+
+/// Settings that the files of the agent with this state directory say otherwise than it runs with.
+pub fn restart(directory: &Path) -> Vec<String> {
+    let names = fs::read_to_string(directory.join(RESTART)).unwrap_or_default();
+    names.lines().map(str::to_owned).collect()
 }
 
 /// Removes a file that need not be there.

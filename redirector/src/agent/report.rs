@@ -150,7 +150,7 @@ pub fn standing(datapath: &Datapath, live: &Live) -> String {
 /// What became of the files.
 pub fn reloaded(result: &Result<Changed, String>) {
     match result {
-        Ok(Changed { added, replaced, removed }) => eprintln!(
+        Ok(Changed { added, replaced, removed, .. }) => eprintln!(
             "configuration applied: {} added, {} replaced, {} removed",
             count(added.len(), "route"),
             replaced.len(),
@@ -160,6 +160,16 @@ pub fn reloaded(result: &Result<Changed, String>) {
             eprintln!("warning: configuration refused, and the old routes kept:");
             errors.lines().for_each(|line| eprintln!("  {line}"));
         }
+    }
+}
+
+/// Settings that the files say otherwise now than the agent runs with.
+pub fn restart(settings: &[&str]) {
+    if !settings.is_empty() {
+        eprintln!(
+            "warning: changed in the files, and in force after a restart only: {}",
+            settings.join(", ")
+        );
     }
 }
 
