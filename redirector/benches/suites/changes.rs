@@ -130,11 +130,11 @@ fn loads(routes: usize) {
         ]);
     };
     let document = document(routes, 11);
-    row("PUT", &|| drop(stage.api.ask("PUT", "/v1/routes?replace=true", &document)));
-    row("the same PUT again", &|| drop(stage.api.ask("PUT", "/v1/routes?replace=true", &document)));
+    row("PUT", &|| stage.api.ask("PUT", "/v1/routes?replace=true", &document));
+    row("the same PUT again", &|| stage.api.ask("PUT", "/v1/routes?replace=true", &document));
     // The agent would read it by itself too, a moment later.
     fs::write(stage.directory.0.join("redirector.toml"), files(routes)).expect("write the file");
-    row("reload", &|| drop(stage.api.ask("POST", "/v1/reload", "")));
+    row("reload", &|| stage.api.ask("POST", "/v1/reload", ""));
     print!("\n{table}");
     println!("goal: at most 1 s");
     stage.end();
@@ -172,8 +172,9 @@ impl Stage {
     fn seen(&self, number: usize) -> Duration {
         let name = format!("seen{number}");
         let port = PORT + number as u16 % 1000;
+        let directory = &self.directory.0;
         let seen = self.world.client.run(|| {
-            let client = Api::new(&self.directory.0);
+            let client = Api::new(directory);
             let begin = Instant::now();
             client.add(&name, port);
             let answer = exchange(SocketAddr::new(Family::V4.service(), port)).expect("the proxy answers");
