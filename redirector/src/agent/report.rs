@@ -1,9 +1,16 @@
 //! What the agent says: to stderr while it runs, and a summary to stdout at its end.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    io::{self, BufWriter, Write as _},
+    net::SocketAddr,
+};
 
 use anyhow::Result;
-use redirector_common::{Reason, entries::RouteKind};
+use redirector_common::{
+    Reason,
+    entries::{PacketCount, RouteKind},
+};
 
 use super::command::Changed;
 use crate::{
@@ -143,7 +150,7 @@ pub fn standing(datapath: &Datapath, live: &Live) -> String {
 /// What became of the files.
 pub fn reloaded(result: &Result<Changed, String>) {
     match result {
-        Ok(Changed { added, replaced, removed }) => eprintln!(
+        Ok(Changed { added, replaced, removed, .. }) => eprintln!(
             "configuration applied: {} added, {} replaced, {} removed",
             count(added.len(), "route"),
             replaced.len(),
@@ -156,9 +163,21 @@ pub fn reloaded(result: &Result<Changed, String>) {
     }
 }
 
+/// Settings that the files say otherwise now than the agent runs with.
+pub fn restart(settings: &[&str]) {
+    if !settings.is_empty() {
+        eprintln!(
+            "warning: changed in the files, and in force after a restart only: {}",
+            settings.join(", ")
+        );
+    }
+}
+
 /// What happened in all.
 pub fn summary(datapath: &mut Datapath, live: &Live) -> Result<()> {
-    println!("{:<32} {:>12} {:>12} {:>12}", "ROUTE", "CONNECTIONS", "UNAVAILABLE", "LOST");
+    // Line by line, a hundred thousand routes would take as many system calls.
+    let mut out = BufWriter::new(io::stdout().lock());
+    writeln!(out, "{:<32} {:>12} {:>12} {:>12}", "ROUTE", "CONNECTIONS", "UNAVAILABLE", "LOST")?;
     for (slot, route) in live.routes() {
         let totals = datapath.route_totals(slot)?;
         if route.origin == Origin::BuiltIn && totals.connections == 0 {
@@ -169,16 +188,15 @@ pub fn summary(datapath: &mut Datapath, live: &Live) -> Result<()> {
         } else {
             0
         };
-        println!(
-            "{:<32} {:>12} {:>12} {:>12}",
-            route.route.name, totals.connections, totals.unavailable, lost
-        );
+        let name = &route.route.name;
+        writeln!(out, "{name:<32} {:>12} {:>12} {lost:>12}", totals.connections, totals.unavailable)?;
     }
-    println!("\n{:<10} {:<20} {:>12} {:>14}", "VERDICT", "REASON", "PACKETS", "BYTES");
+    writeln!(out, "\n{:<10} {:<20} {:>12} {:>14}", "VERDICT", "REASON", "PACKETS", "BYTES")?;
     for (verdict, reason, count) in datapath.counters()? {
-        println!("{:<10} {:<20} {:>12} {:>14}", verdict.word(), reason.word(), count.packets, count.bytes);
+        let (verdict, reason, PacketCount { packets, bytes }) = (verdict.word(), reason.word(), count);
+        writeln!(out, "{verdict:<10} {reason:<20} {packets:>12} {bytes:>14}")?;
     }
-    Ok(())
+    Ok(out.flush()?)
 }
 
 /// A number of things.

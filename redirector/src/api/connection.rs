@@ -1,6 +1,6 @@
 //! One connection, and what it may take.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, pin::pin, time::Duration};
 
 use axum::{
     Router,
@@ -11,7 +11,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{net::UnixStream, sync::watch, time::timeout};
 
 use super::error::ApiError;
 
@@ -51,8 +51,15 @@ impl Default for Bounds {
     }
 }
 
-/// Serves one connection to its end. Who is refused gets that as the answer to whatever it asks, once.
-pub(super) async fn serve(stream: UnixStream, router: Router, refused: Option<ApiError>, bounds: Bounds) {
+/// Serves one connection to its end, or to the end of the server: then it answers what is asked already, and nothing more. Who is
+/// refused gets that as the answer to whatever it asks, once.
+pub(super) async fn serve(
+    stream: UnixStream,
+    router: Router,
+    refused: Option<ApiError>,
+    bounds: Bounds,
+    mut stopped: watch::Receiver<()>,
+) {
     /// Most bytes of a request's head; a name in it has 63, and three times so many where it is escaped.
     const HEAD: usize = 16 << 10;
     let is_refused = refused.is_some();
@@ -64,8 +71,17 @@ pub(super) async fn serve(stream: UnixStream, router: Router, refused: Option<Ap
         .keep_alive(!is_refused)
         .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let serve = async {
+        tokio::select! {
+            result = connection.as_mut() => return result,
+            // The sender is dropped.
+            _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    };
     // A client that breaks off, or takes too long, is nobody's concern but its own.
-    let _ = timeout(if is_refused { Duration::from_secs(2) } else { bounds.age }, connection).await;
+    let _ = timeout(if is_refused { Duration::from_secs(2) } else { bounds.age }, serve).await;
 }
 
 async fn answer(

@@ -64,6 +64,9 @@ struct ChangedDocument {
     added: Vec<String>,
     replaced: Vec<String>,
     removed: Vec<String>,
+    /// Settings that a restart would change.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    restart: Vec<&'static str>,
 }
 
 /// Routes as they stand.
@@ -100,8 +103,8 @@ pub(super) fn interfaces(views: &[InterfaceView]) -> Response {
 
 /// What a change did, or would do.
 pub(super) fn changed(changed: Changed, dry_run: bool) -> Response {
-    let Changed { added, replaced, removed } = changed;
-    json(StatusCode::OK, &ChangedDocument { version: 1, dry_run, added, replaced, removed })
+    let Changed { added, replaced, removed, restart } = changed;
+    json(StatusCode::OK, &ChangedDocument { version: 1, dry_run, added, replaced, removed, restart })
 }
 
 /// An answer with a document.

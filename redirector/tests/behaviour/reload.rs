@@ -119,6 +119,42 @@ fn a_signal_and_a_command_have_the_files_read_at_once() {
     });
 }
 
+#[test]
+fn settings_that_need_a_restart_are_named_once_and_what_a_flag_sets_is_not() {
+    in_world(|world| {
+        let directory = Directory::new();
+        let file = directory.write("redirector.toml", &text(&[8080]));
+        let mut command = world.node.command(BINARY);
+        command.args(["run", "--metrics-listen", "off", "--config"]).arg(&file);
+        let agent = Agent::spawn(command);
+        agent.wait_until_ready();
+        let settings =
+            "limits = { routes = 1000 }\nreconcile = \"20s\"\nmetrics = { listen = \"127.0.0.1:1\" }\n";
+        directory
+            .write("redirector.toml", &text(&[9090]).replace("[[route]]", &format!("{settings}[[route]]")));
+        let said =
+            "warning: changed in the files, and in force after a restart only: limits.routes, reconcile";
+        assert_eq!(agent.wait_for("warning: changed in the files"), said);
+        world.redirector("status").assert_says(&[
+            "WARN",
+            "configuration",
+            "restart only: limits.routes, reconcile",
+        ]);
+        let again = world.redirector("route apply");
+        assert!(
+            again.assert_code(0).stderr.contains("restart only: limits.routes, reconcile"),
+            "{}",
+            again.stderr
+        );
+
+        directory.write("redirector.toml", &text(&[8080]));
+        agent.wait_for_nth(3, "the files are applied", |line| line.starts_with("configuration applied: "));
+        world.redirector("status").assert_does_not_say(&["configuration"]);
+        assert_eq!(agent.said().iter().filter(|line| line.starts_with("warning: changed")).count(), 1);
+        agent.stop();
+    });
+}
+
 fn text(ports: &[u16]) -> String {
     let routes: String = ports.iter().map(|port| route(*port)).collect();
     format!("version = 1\ninterfaces = {{ include = [\"to-client\"] }}\n{routes}")

@@ -13,7 +13,7 @@ mod slots;
 mod sources;
 mod space;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use redirector_common::{Family, Protocol, entries::PortWord};
 
@@ -35,7 +35,14 @@ pub struct Change {
     /// Names of routes that go.
     pub remove: Vec<String>,
     /// Routes that come; one of a name that is there takes its place.
-    pub add: Vec<Route>,
+    pub add: Vec<Arc<Route>>,
+}
+
+impl Change {
+    /// A change.
+    pub fn new(origin: Origin, remove: Vec<String>, add: Vec<Route>) -> Self {
+        Self { origin, remove, add: add.into_iter().map(Arc::new).collect() }
+    }
 }
 
 /// The routes of all origins.
@@ -77,7 +84,7 @@ impl Live {
         let kept: std::collections::HashSet<&str> = routes.iter().map(|route| route.name.as_str()).collect();
         let remove = self.slots.of(origin).map(|(name, _)| name).filter(|name| !kept.contains(name.as_str()));
         let remove = remove.cloned().collect();
-        Change { origin, remove, add: routes }
+        Change::new(origin, remove, routes)
     }
 
     /// Plans changes.
@@ -101,7 +108,7 @@ impl Live {
 
     /// How many routes an origin gives.
     pub fn count(&self, origin: Origin) -> usize {
-        self.slots.of(origin).count()
+        self.slots.count(origin)
     }
 
     /// Every route, by slot.
