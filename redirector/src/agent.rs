@@ -5,8 +5,8 @@ pub mod command;
 mod files;
 mod following;
 mod moves;
-mod rereading;
 pub(crate) mod report;
+mod rereading;
 mod routes;
 mod states;
 mod views;
@@ -242,6 +242,7 @@ impl Agent {
         self.metrics.repaired(Repaired::Programs, done);
         report::repairs(&programs);
         self.observe()?;
+        report::failed(self.routes.unsteer(&mut self.datapath));
         if !self.netfilter.repair()? {
             return Ok(());
         }

@@ -151,7 +151,10 @@ impl Captures {
     fn capture(&mut self, datapath: &mut Datapath, interface: &Interface, hurry: bool) -> Result<()> {
         let at_once = hurry
             && self.hook != self.hurried
-            && datapath.capture(interface, self.hurried).inspect_err(|error| tracing::debug!("{error:#}")).is_ok();
+            && datapath
+                .capture(interface, self.hurried)
+                .inspect_err(|error| tracing::debug!("{error:#}"))
+                .is_ok();
         let hook = if at_once { self.hurried } else { self.hook };
         if at_once {
             self.moves.add(interface.index);

@@ -71,7 +71,8 @@ impl Following {
             // So that signals and commands are heard in between.
             return yield_now().await;
         }
-        let due = self.hooks.values().copied().chain(self.captures.moves.due()).chain(self.rereading.due()).min();
+        let due =
+            self.hooks.values().copied().chain(self.captures.moves.due()).chain(self.rereading.due()).min();
         match due {
             None => self.notices.arrive().await,
             Some(due) => tokio::select! {
@@ -92,7 +93,8 @@ impl Following {
         }
         let until = Instant::now() + TURN;
         while let Some(change) = self.image.next_change() {
-            match self.captures.follow(datapath, &change, self.image.has_changed()) {
+            let hurry = self.image.has_changed() || self.captures.moves.is_storm();
+            match self.captures.follow(datapath, &change, hurry) {
                 Ok(false) => {}
                 Ok(true) => self.captures.moves.put_off(),
                 Err(error) => report::failed(Err(error)),
@@ -120,7 +122,7 @@ impl Following {
 
     /// All interfaces whose programs are where they are to be: of the others the hooks are not looked at.
     pub fn settled(&self) -> impl Iterator<Item = Interface> {
-        self.image.interfaces().filter(|interface| !self.captures.moves.wait(interface.index))
+        self.image.interfaces().filter(|interface| !self.captures.moves.waits(interface.index))
     }
 
     /// Takes in the notices that have arrived, and reads everything if some were lost.
@@ -159,7 +161,7 @@ impl Following {
             self.hooks.iter().filter(|(_, due)| **due <= now).map(|(index, _)| *index).collect();
         for index in due {
             self.hooks.remove(&index);
-            if self.captures.moves.wait(index) {
+            if self.captures.moves.waits(index) {
                 continue;
             }
             if let Some(interface) = self.image.interface(index) {

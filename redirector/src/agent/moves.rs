@@ -38,8 +38,13 @@ impl Moves {
         }
     }
 
+    /// Whether interfaces come and go, or came a moment ago: also one that comes then without others to wait for it is one of many.
+    pub fn is_storm(&self) -> bool {
+        !self.waiting.is_empty() || self.not_before > Instant::now()
+    }
+
     /// Whether an interface waits.
-    pub fn wait(&self, index: u32) -> bool {
+    pub fn waits(&self, index: u32) -> bool {
         self.waiting.contains(&index)
     }
 

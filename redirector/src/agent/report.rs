@@ -185,7 +185,9 @@ impl Progress {
         }
         self.0 = Instant::now();
         let left = count(interfaces, "interface");
-        eprintln!("ending: nothing is redirected any more; the kernel has {left} left to take the program off");
+        eprintln!(
+            "ending: nothing is redirected any more; the kernel has {left} left to take the program off"
+        );
         failed(service::ending(&left, Self::PAUSE * 10));
     }
 }

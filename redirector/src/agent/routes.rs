@@ -1,9 +1,13 @@
 //! The routes of the running agent: changed as a whole or not at all, and written while packets flow.
 
-use std::net::IpAddr;
+use std::{
+    cell::OnceCell,
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use anyhow::{Context as _, Result, anyhow};
-use redirector_common::Protocol;
+use redirector_common::{Family, Protocol, entries::port_index};
 use tokio::task::JoinHandle;
 
 use super::{
@@ -27,6 +31,8 @@ pub struct Routes {
     /// Where those that the API gives are kept for the next agent.
     pub state: State,
     protect: Vec<Protected>,
+    /// Whether ports may be marked as steered whose connections have ended since.
+    outlived: bool,
     /// Unused, and no grace period has begun since.
     unused: Unused,
     /// Unused when a grace period began, which this awaits.
@@ -37,7 +43,14 @@ impl Routes {
     /// No routes yet but those that are built in.
     pub fn new(limits: routes::Limits, protect: &[Protected], state: State) -> Self {
         let protect = protect.to_vec();
-        Self { live: Live::new(limits), state, protect, unused: Unused::default(), grace: None }
+        Self {
+            live: Live::new(limits),
+            state,
+            protect,
+            outlived: false,
+            unused: Unused::default(),
+            grace: None,
+        }
     }
 
     /// Begins with the routes of these changes and with those that the API gave the last agent. If those no longer go
@@ -101,6 +114,7 @@ impl Routes {
             }
             return Err(Refused::Kernel(format!("{error:#}")));
         }
+        self.outlived = true;
         self.unused.extend(delta.unused.clone());
         self.follow_proxies(datapath)?;
         Ok((changed, delta))
@@ -176,6 +190,29 @@ impl Routes {
         }
     }
 
+    /// Has packets of ports that no route steers any more pass without a look-up of their connection, when the last connection
+    /// to a foreign address has ended that was steered there.
+    pub fn unsteer(&mut self, datapath: &mut Datapath) -> Result<()> {
+        if !self.outlived {
+            return Ok(());
+        }
+        // Most changes leave no such port, and then nobody has to be asked.
+        let steered = OnceCell::new();
+        let mut outlived = false;
+        let forgotten = self.live.unsteer(|index| {
+            let ended =
+                steered.get_or_init(steered_ports).as_ref().is_ok_and(|ports| !ports.contains(&index));
+            outlived |= !ended;
+            ended
+        });
+        datapath.set_words(&forgotten)?;
+        self.outlived = outlived;
+        match steered.into_inner() {
+            Some(Err(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn tidy_now(&mut self, datapath: &mut Datapath) -> Result<()> {
         grace_period()?;
         if let Some((grace, unused)) = self.grace.take() {
@@ -240,6 +277,15 @@ impl Routes {
         });
         inverse.collect()
     }
+}
+
+/// The ports, by their index in `PORTS`, at which a connection ends here that is to a foreign address.
+fn steered_ports() -> Result<HashSet<u32>> {
+    let own: HashSet<IpAddr> = host::addresses()?.into_iter().collect();
+    let foreign = host::connections()?.into_iter();
+    let foreign = foreign.filter(|end| !end.ip().is_loopback() && !own.contains(&end.ip()));
+    let family = |end: SocketAddr| if end.is_ipv4() { Family::V4 } else { Family::V6 };
+    Ok(foreign.map(|end| port_index(family(end), Protocol::Tcp, end.port())).collect())
 }
 
 /// Where the kernel was built without the call, a while does: no packet is so long on its way.

@@ -26,7 +26,8 @@ impl Datapath {
                     // The interface is gone, or somebody has taken the program off.
                     Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {}
                     given_up => {
-                        result = result.and(given_up.with_context(|| format!("let go of interface {ifindex}")));
+                        result =
+                            result.and(given_up.with_context(|| format!("let go of interface {ifindex}")));
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! The datapath without an agent: what a process leaves that holds links and no lock.
 
 use redirector::{
-    datapath::{ Datapath, Hook, Marking},
+    datapath::{Datapath, Hook, Marking},
     host,
     routes::Limits,
 };
