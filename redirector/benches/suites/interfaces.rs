@@ -1,4 +1,4 @@
-//! How long an interface that comes is not captured yet: from its being up until the program is there.
+//! How long an interface that comes is not captured yet: from its being up until the agent says that the program is there.
 //!
 //! The agent is the real one, and the interfaces are ends of veth pairs that are up from the beginning, so that all of the
 //! agent's work lies in the gap. Once alone, and once while others come and go as fast as the kernel lets them. And how long an
@@ -14,11 +14,10 @@ use std::{
 
 use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType};
 use nix::{net::if_::if_nametoindex, sys::signal::Signal};
-use redirector::host::{Direction, filters};
 
 use crate::{
     figures::Table,
-    support::{DEADLINE, Hook, World},
+    support::{Agent, DEADLINE, Hook, World},
 };
 
 /// How many interfaces come and go beside the ones that are measured, at most at a time.
@@ -43,7 +42,7 @@ pub fn run(quick: bool) {
         let stop = AtomicBool::new(false);
         let mut gaps = thread::scope(|scope| {
             let churn = (others > 0).then(|| scope.spawn(|| churn(&world, others, &stop)));
-            let gaps = world.node.run(|| (0..events).map(measure).collect::<Vec<_>>());
+            let gaps = world.node.run(|| (0..events).map(|event| measure(&agent, event)).collect::<Vec<_>>());
             stop.store(true, Ordering::Relaxed);
             if let Some(churn) = churn {
                 let count = churn.join().expect("others come and go");
@@ -69,16 +68,17 @@ pub fn run(quick: bool) {
 }
 
 /// Makes a pair of which one end is captured, waits for the program, and takes the pair away again.
-fn measure(event: usize) -> Gap {
+fn measure(agent: &Agent, event: usize) -> Gap {
     let name = format!("to-c-m{event}");
     let mut ip = start_ip();
     let input = ip.stdin.as_mut().expect("stdin is a pipe");
     let begin = Instant::now();
     writeln!(input, "link add {name} up type veth peer name m{event}").expect("write to ip");
-    let index = wait_for(|| if_nametoindex(name.as_str()).ok());
+    wait_for(|| if_nametoindex(name.as_str()).ok());
     let there = begin.elapsed();
-    let is_filtered = || filters(index, Direction::Ingress).is_ok_and(|filters| !filters.is_empty());
-    wait_for(|| (program(&name).is_some() || is_filtered()).then_some(()));
+    // To ask the kernel for programs takes the lock for which the agent waits too. At TCX the program was there a grace period before
+    // this is said.
+    agent.wait_for(&format!("interface {name}: captured"));
     let attached = begin.elapsed();
     let input = ip.stdin.as_mut().expect("stdin is a pipe");
     writeln!(input, "link delete {name}").expect("write to ip");

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    Agent, Netns, World, in_world_at,
+    Agent, Listener, Netns, World, in_world_at,
     kernel::needs_tcx,
     snapshot::until,
     turnover::turn_over,
-    world::{FAMILIES, Hook, PORT},
+    world::{FAMILIES, Hook, PORT, PROXY_PORT},
 };
 
 const ROUTE: &str = "all:8080=proxy:15001";
@@ -43,10 +43,11 @@ fn interfaces_that_come_together_are_captured_at_once_and_moved_to_tcx_while_con
         return;
     }
     in_world_at(Hook::Auto, |world| {
-        let _proxy = world.proxy();
+        let _proxy = FAMILIES
+            .map(|family| world.serve_proxy(Listener::proxy((family.loopback(), PROXY_PORT)).closing()));
         let (agent, later) = storm(world);
         // Somebody else's, where ours comes for a while.
-        let others = "filter add dev to-comer ingress protocol all pref 7 u32 match u32 0 0 action ok";
+        let others = "filter add dev to-comer ingress protocol all pref 7 u32 match u32 0 0 flowid 1:1";
         world.node.output("tc qdisc add dev to-comer clsact");
         world.node.output(&format!("tc {others}"));
         let theirs = world.node.output("tc filter show dev to-comer ingress");
@@ -142,8 +143,9 @@ fn at_its_end_an_agent_gives_all_traffic_up_before_it_takes_its_programs_off() {
         let (mut agent, later) = storm(world);
         agent.signal(Signal::SIGCONT);
         wait_for(&agent, 2 * PAIRS + 1, ": captured at tcx ingress");
-        let at = |interface: &str| world.node.output(&format!("bpftool net show dev {interface}"));
-        assert!(at("to-comer").contains("tc_ingress "), "{}", at("to-comer"));
+        for family in FAMILIES {
+            world.assert_reaches_from(&later, (family.server(), PORT), "proxy");
+        }
         agent.signal(Signal::SIGTERM);
         // Said after a second, while it takes them off.
         let line = agent.wait_for("ending: nothing is redirected any more");
