@@ -70,7 +70,8 @@ fn interfaces_that_come_together_are_captured_at_once_and_moved_to_tcx_while_con
         let qdiscs = world.node.output("tc qdisc");
         assert_eq!(qdiscs.matches("clsact").count(), 1, "{qdiscs}");
         for family in FAMILIES {
-            world.assert_reaches_from(&later, (family.server(), PORT), "proxy");
+            let turnover = turn_over(&later, (family.server(), PORT).into(), "proxy", 1);
+            assert!(turnover.failures.is_empty(), "{:?}", turnover.failures);
         }
         let summary = agent.stop();
         assert_eq!(
