@@ -4,8 +4,11 @@ mod capture;
 pub mod command;
 mod files;
 mod following;
+mod moves;
 pub(crate) mod report;
+mod rereading;
 mod routes;
+mod states;
 mod views;
 
 use std::{collections::BTreeMap, mem, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -33,6 +36,7 @@ use capture::Captures;
 use command::{Changed, Command, Handle, Refused};
 use files::Files;
 use following::Following;
+use report::Progress;
 use routes::{First, Routes};
 
 /// The parts in the order in which they go: what steers first, then what it relies on.
@@ -149,7 +153,10 @@ pub async fn run(mut settings: Settings, config: Option<PathBuf>, over: Over) ->
     drop(api);
     report::failed(service::stopping());
     metrics.enter(Stage::Ending);
-    agent.datapath.detach()?;
+    let given_up = agent.datapath.give_up();
+    let mut progress = Progress::begin();
+    let detached = agent.datapath.detach(|left| progress.left(left));
+    given_up.and(detached)?;
     report::failed(agent.routes.state.set_refusal(None));
     report::failed(agent.routes.state.set_restart(&[]));
     report::summary(&mut agent.datapath, &agent.routes.live)?;
@@ -257,11 +264,12 @@ impl Agent {
         let order = self.routing.come_first(self.movable)?;
         self.metrics.repaired(Repaired::Order, matches!(order, Some(Order::Moved { .. })).into());
         report::order(order);
-        let programs = self.datapath.repair(self.following.interfaces());
+        let programs = self.datapath.repair(self.following.settled());
         let done = programs.iter().filter(|repair| matches!(repair, Repair::Done(_))).count();
         self.metrics.repaired(Repaired::Programs, done);
         report::repairs(&programs);
         self.observe()?;
+        report::failed(self.routes.unsteer(&mut self.datapath));
         if !self.netfilter.repair()? {
             return Ok(());
         }
@@ -278,7 +286,7 @@ impl Agent {
 
     /// Records what is attached.
     fn observe(&self) -> anyhow::Result<()> {
-        for (state, number) in self.following.count(&self.datapath) {
+        for (state, number) in self.following.count() {
             self.metrics.interfaces(state, number);
         }
         for hook in [Hook::Tcx, Hook::Clsact] {

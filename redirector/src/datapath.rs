@@ -1,8 +1,10 @@
 //! The datapath in the kernel: the programs, their maps, and where they are attached.
 
 mod attach;
+mod attachments;
 mod counters;
 mod defunct;
+mod end;
 mod found;
 mod hook;
 mod listeners;
@@ -17,7 +19,7 @@ mod transparent;
 pub use counters::{Counters, RouteTotals};
 pub use found::{BPFFS, Chain, Fill, Found, FoundMaps, FoundRoute, Member, OurProgram, Pin, RouteStats};
 pub(crate) use hook::program;
-pub use hook::{AttachMode, Hook, is_gone};
+pub use hook::{AttachMode, Hook, has_tcx, is_gone};
 pub use listeners::{Learner, Listening};
 pub use load::{Datapath, Marking, VerifierRefusal};
 pub use repair::Repair;

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{self, BufWriter, Write as _},
     net::SocketAddr,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -17,11 +18,17 @@ use crate::{
     datapath::{Datapath, Hook, Listening, Repair},
     host::{Link, Order},
     routes::{Origin, live::Live},
+    service,
 };
 
 /// A captured interface.
 pub fn interface(name: &str, hook: Hook) {
     eprintln!("interface {name}: captured at {hook} ingress");
+}
+
+/// An interface whose program is at another hook now.
+pub fn interface_moved(name: &str, hook: Hook) {
+    eprintln!("interface {name}: moved to {hook} ingress");
 }
 
 /// An interface that is captured and has become another kind of link.
@@ -170,6 +177,32 @@ pub fn restart(settings: &[&str]) {
             "warning: changed in the files, and in force after a restart only: {}",
             settings.join(", ")
         );
+    }
+}
+
+/// How far the end has come.
+pub struct Progress(Instant);
+
+impl Progress {
+    /// Nothing is said of an end that takes no longer than this.
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    /// It begins.
+    pub fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// So many interfaces are left. Now and then that is said, also to the service manager, which waits as long as it is told so.
+    pub fn left(&mut self, interfaces: usize) {
+        if interfaces == 0 || self.0.elapsed() < Self::PAUSE {
+            return;
+        }
+        self.0 = Instant::now();
+        let left = count(interfaces, "interface");
+        eprintln!(
+            "ending: nothing is redirected any more; the kernel has {left} left to take the program off"
+        );
+        failed(service::ending(&left, Self::PAUSE * 10));
     }
 }
 

@@ -1,9 +1,16 @@
 //! The routes of the running agent: changed as a whole or not at all, and written while packets flow.
 
-use std::net::IpAddr;
+use std::{
+    cell::OnceCell,
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use anyhow::{Context as _, Result, anyhow};
-use redirector_common::{Protocol, entries::ProxyEntry};
+use redirector_common::{
+    Family, Protocol,
+    entries::{ProxyEntry, port_index},
+};
 use tokio::task::JoinHandle;
 
 use super::{
@@ -27,6 +34,8 @@ pub struct Routes {
     /// Where those that the API gives are kept for the next agent.
     pub state: State,
     protect: Vec<Protected>,
+    /// Whether ports may be marked as steered whose connections have ended since.
+    outlived: bool,
     /// Unused, and no grace period has begun since.
     unused: Unused,
     /// Unused when a grace period began, which this awaits.
@@ -73,7 +82,8 @@ impl Routes {
         let host = |error| Refused::Host(format!("{error:#}"));
         let First { live, delta, protect } = first;
         datapath.apply(&delta).map_err(|error| Refused::Kernel(format!("{error:#}")))?;
-        let mut routes = Self { live, state, protect, unused: Unused::default(), grace: None };
+        let mut routes =
+            Self { live, state, protect, outlived: true, unused: Unused::default(), grace: None };
         routes.follow_proxies(datapath)?;
         routes.load(datapath).map_err(host)?;
         Ok(routes)
@@ -151,6 +161,7 @@ impl Routes {
             }
             return Err(Refused::Kernel(format!("{error:#}")));
         }
+        self.outlived = true;
         self.unused.extend(delta.unused.clone());
         self.follow_proxies(datapath)?;
         Ok(delta)
@@ -226,6 +237,29 @@ impl Routes {
         }
     }
 
+    /// Has packets of ports that no route steers any more pass without a look-up of their connection, when the last connection
+    /// to a foreign address has ended that was steered there.
+    pub fn unsteer(&mut self, datapath: &mut Datapath) -> Result<()> {
+        if !self.outlived {
+            return Ok(());
+        }
+        // Most changes leave no such port, and then nobody has to be asked.
+        let steered = OnceCell::new();
+        let mut outlived = false;
+        let forgotten = self.live.unsteer(|index| {
+            let ended =
+                steered.get_or_init(steered_ports).as_ref().is_ok_and(|ports| !ports.contains(&index));
+            outlived |= !ended;
+            ended
+        });
+        datapath.set_words(&forgotten)?;
+        self.outlived = outlived;
+        match steered.into_inner() {
+            Some(Err(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn tidy_now(&mut self, datapath: &mut Datapath) -> Result<()> {
         grace_period()?;
         if let Some((grace, unused)) = self.grace.take() {
@@ -294,6 +328,15 @@ impl Routes {
 
 fn concerns_api(changes: &[Change]) -> bool {
     changes.iter().any(|change| change.origin == Origin::Api)
+}
+
+/// The ports, by their index in `PORTS`, at which a connection ends here that is to a foreign address.
+fn steered_ports() -> Result<HashSet<u32>> {
+    let own: HashSet<IpAddr> = host::addresses()?.into_iter().collect();
+    let foreign = host::connections()?.into_iter();
+    let foreign = foreign.filter(|end| !end.ip().is_loopback() && !own.contains(&end.ip()));
+    let family = |end: SocketAddr| if end.is_ipv4() { Family::V4 } else { Family::V6 };
+    Ok(foreign.map(|end| port_index(family(end), Protocol::Tcp, end.port())).collect())
 }
 
 /// Where the kernel was built without the call, a while does: no packet is so long on its way.

@@ -38,6 +38,7 @@ mod service;
 mod serving;
 mod status;
 mod steering;
+mod storms;
 mod sysctls;
 mod tracking;
 mod turnover;

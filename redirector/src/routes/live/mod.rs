@@ -171,7 +171,7 @@ impl Live {
     }
 
     /// Lets words forget that proxy routes have named their ports, where none does now.
-    pub fn unsteer(&mut self, may_forget: impl Fn(u32) -> bool) -> Vec<(u32, PortWord)> {
+    pub fn unsteer(&mut self, mut may_forget: impl FnMut(u32) -> bool) -> Vec<(u32, PortWord)> {
         let mut forgotten = Vec::new();
         for (&index, word) in self.words.iter().filter(|(_, word)| word.is_steered()) {
             // An index is family, protocol and port, one behind the other (`port_index`).
