@@ -2,7 +2,7 @@
 
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use redirector_common::{
-    Flow, Reason,
+    Flow, Reason, Verdict,
     entries::{OnUnavailable, PortWord, RouteEntry, RouteKind},
 };
 
@@ -13,11 +13,10 @@ use crate::{
     socket::{Socket, state},
 };
 
-/// A reason, and the route that it concerns.
+/// What becomes of a packet, why, and the route that it concerns.
 pub struct Outcome {
     pub reason: Reason,
-    /// What the route says for a target that is not available.
-    pub on_unavailable: u8,
+    pub verdict: Verdict,
     /// The route's slot, where it decided a new connection.
     pub route: Option<u32>,
     /// The slot in `NEXT_HOPS`, where that is the target.
@@ -79,10 +78,15 @@ extern "C" fn decide(ctx: *mut __sk_buff, segment: *const Segment, word: u32, pl
     let (ctx, word) = (&TcContext::new(ctx), PortWord(word));
     let place = Place { local: place & 1 != 0, attached: place & 2 != 0 };
     let flow = &segment.flow();
-    if segment.opens() {
-        new_connection(ctx, segment, flow, word, place).pack()
+    let outcome = if segment.opens() {
+        new_connection(ctx, segment, flow, word, place)
     } else {
-        existing_connection(ctx, segment, flow, word, place.local).pack()
+        existing_connection(ctx, segment, flow, word, place.local)
+    };
+    match outcome.verdict {
+        // A reset is not answered (RFC 9293, 3.10.7.1).
+        Verdict::Reset if segment.resets() => Outcome { verdict: Verdict::Dropped, ..outcome }.pack(),
+        _ => outcome.pack(),
     }
 }
 
@@ -186,14 +190,16 @@ fn existing_connection(
 impl From<Reason> for Outcome {
     #[inline(always)]
     fn from(reason: Reason) -> Self {
-        Self { reason, on_unavailable: OnUnavailable::Pass as u8, route: None, next_hop: 0 }
+        let verdict = reason.verdict(OnUnavailable::Pass as u8);
+        Self { reason, verdict, route: None, next_hop: 0 }
     }
 }
 
 impl Outcome {
     #[inline(always)]
     fn by_route(reason: Reason, entry: &RouteEntry, route: Option<u32>) -> Self {
-        Self { reason, on_unavailable: entry.on_unavailable, route, next_hop: entry.target as u8 }
+        let verdict = reason.verdict(entry.on_unavailable);
+        Self { reason, verdict, route, next_hop: entry.target as u8 }
     }
 
     /// As the one number that a global function can return.
@@ -203,7 +209,7 @@ impl Outcome {
         route << 32
             | has_route << 24
             | (self.next_hop as u64) << 16
-            | (self.on_unavailable as u64) << 8
+            | (self.verdict as u64) << 8
             | self.reason as u64
     }
 
@@ -211,7 +217,7 @@ impl Outcome {
     fn unpack(packed: u64) -> Self {
         Self {
             reason: Reason::from_number(packed as u8).unwrap_or(Reason::NoRoute),
-            on_unavailable: (packed >> 8) as u8,
+            verdict: Verdict::from_number((packed >> 8) as u8).unwrap_or(Verdict::Passed),
             route: ((packed >> 24) as u8 != 0).then_some((packed >> 32) as u32),
             next_hop: (packed >> 16) as u8,
         }

@@ -56,8 +56,8 @@ pub fn steer_cookie(
 /// Whether the segment acknowledges a SYN cookie of this listener.
 #[inline(always)]
 fn is_cookie<Ip>(ctx: &TcContext, segment: &Segment, listener: &Socket) -> Result<bool, Reason> {
-    let ip = core::ptr::from_ref(header::<Ip>(ctx, usize::from(segment.network))?);
-    let tcp = core::ptr::from_ref(header::<TcpHdr>(ctx, usize::from(segment.transport))?);
+    let ip = core::ptr::from_ref(header::<Ip>(ctx, segment.network())?);
+    let tcp = core::ptr::from_ref(header::<TcpHdr>(ctx, segment.transport())?);
     // SAFETY: both headers lie within the packet, with the lengths given, and the listener is held.
     let result = unsafe {
         bpf_tcp_check_syncookie(

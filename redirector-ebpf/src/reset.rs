@@ -47,7 +47,7 @@ extern "C" fn reset(ctx: *mut __sk_buff, segment: *const Segment) -> i32 {
 
 #[inline(always)]
 fn turn_round(ctx: &TcContext, segment: &Segment) -> Result<(), i64> {
-    let (network, transport) = (usize::from(segment.network), usize::from(segment.transport));
+    let (network, transport) = (segment.network(), segment.transport());
     let flow = segment.flow();
     let tcp = header(&flow, &ctx.load(transport)?, segment_length(ctx, segment, flow.family)?);
     // IPv4 options stay, as the kernel's own reset has them too: what leaves it whole keeps the offset at which a device
@@ -95,7 +95,7 @@ fn header(flow: &Flow, asked: &[u8; TcpHdr::LEN], length: u32) -> [u8; TcpHdr::L
 /// How much of the sequence the segment takes: its data, and one for each of SYN and FIN.
 #[inline(always)]
 fn segment_length(ctx: &TcContext, segment: &Segment, family: Family) -> Result<u32, i64> {
-    let (network, transport) = (usize::from(segment.network), usize::from(segment.transport));
+    let (network, transport) = (segment.network(), segment.transport());
     let end = match family {
         Family::V4 => network + usize::from(word(ctx, network + offset_of!(Ipv4Hdr, tot_len))?),
         Family::V6 => {
@@ -110,7 +110,7 @@ fn segment_length(ctx: &TcContext, segment: &Segment, family: Family) -> Result<
 /// Swaps the addresses, states the new length, and gives the packet all its hops.
 #[inline(always)]
 fn turn_ipv4(ctx: &TcContext, segment: &Segment, flow: &Flow) -> Result<(), i64> {
-    let (network, transport) = (usize::from(segment.network), usize::from(segment.transport));
+    let (network, transport) = (segment.network(), segment.transport());
     let check = network + offset_of!(Ipv4Hdr, check);
     let length = (transport - network + TcpHdr::LEN) as u16;
     replace(ctx, network + offset_of!(Ipv4Hdr, tot_len), length.to_be_bytes(), check)?;
@@ -122,7 +122,7 @@ fn turn_ipv4(ctx: &TcContext, segment: &Segment, flow: &Flow) -> Result<(), i64>
 
 #[inline(always)]
 fn turn_ipv6(ctx: &TcContext, segment: &Segment, flow: &Flow) -> Result<(), i64> {
-    let network = usize::from(segment.network);
+    let network = segment.network();
     let length = (TcpHdr::LEN as u16).to_be_bytes();
     ctx.store(network + offset_of!(Ipv6Hdr, payload_len), &length, 0)?;
     ctx.store(network + offset_of!(Ipv6Hdr, hop_limit), &HOPS, 0)?;

@@ -23,7 +23,7 @@ impl Packet {
 
     /// The frame that refuses it: written from the RFC, not from the program.
     pub fn refusal(&self) -> Vec<u8> {
-        let Segment { source, destination, flags, sequence, acknowledgment, payload } = self.segment;
+        let Segment { source, destination, flags, sequence, acknowledgment, payload, .. } = self.segment;
         let has = |flag| u32::from(flags & flag != 0);
         let length = payload.len() as u32 + has(flag::SYN) + has(flag::FIN);
         let mut tcp = TcpHeader::new(destination.port(), source.port(), 0, 0);

@@ -11,6 +11,7 @@ use crate::{
 
 mod addresses;
 mod connections;
+mod datagrams;
 mod headers;
 mod listeners;
 mod next_hops;
@@ -22,6 +23,7 @@ pub fn attached(cookies: &[(Family, Segment)]) -> Vec<Row> {
     for family in FAMILIES {
         rows.family = Some(family);
         headers::both(&mut rows, family);
+        datagrams::both(&mut rows, family);
         routes::both(&mut rows, family);
         addresses::ordinary(&mut rows, family);
         addresses::special(&mut rows, family);
@@ -77,6 +79,12 @@ impl Rows {
 /// A SYN of the client to a port of the service, whose address is nobody's.
 fn syn(family: Family, destination_port: u16) -> Segment {
     syn_from(family, port::FRESH, destination_port)
+}
+
+/// A datagram of the client to a port of the service.
+fn datagram(family: Family, destination_port: u16) -> Segment {
+    let service = SocketAddr::new(family.service(), destination_port);
+    Segment::datagram((family.client(), port::FRESH).into(), service)
 }
 
 fn syn_from(family: Family, source_port: u16, destination_port: u16) -> Segment {

@@ -70,6 +70,10 @@ pub const ROUTES: &[&str] = &[
     "span:9200-9210=interface:hop",
     "span-host:10.0.1.1,[2001:db8:1::1]:9200=proxy:15001",
     "router-v4:9300=interface:hop via 10.0.9.2",
+    "udp-leave:udp/8190=pass",
+    "udp-refuse:udp/8191=drop",
+    "udp-near:udp/192.0.2.0/24,[2001:db8:2::/64]:8192=drop from 10.0.1.0/24,2001:db8:1::/64",
+    "udp-away:udp/8194=interface:hop",
 ];
 
 /// The programs and what they find.
