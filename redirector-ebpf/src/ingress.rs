@@ -53,7 +53,7 @@ fn routed<L: Link>(ctx: &TcContext, headers: &Headers, word: PortWord) -> Result
     }
     packet::for_us::<L>(ctx)?;
     let segment = headers.segment::<L>(ctx, destination)?;
-    let place = decide::place(ctx, &segment.flow(), word, headers.opens(), local)?;
+    let place = decide::place(ctx, &segment, word, local)?;
     let outcome = decide::outcome(ctx, &segment, word, place);
     Ok((segment, outcome))
 }

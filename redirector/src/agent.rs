@@ -8,10 +8,9 @@ pub(crate) mod report;
 mod routes;
 mod views;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
-use redirector_common::{Family, entries::ProxyEntry};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, interval, sleep_until},
@@ -330,14 +329,4 @@ pub fn compile(settings: &Settings) -> Result<Compiled, Failure> {
     let own_ports = crate::routes::own_ports(settings.routes.values().flatten());
     sets.insert(Origin::BuiltIn, crate::routes::built_in(&settings.protect, own_ports));
     crate::routes::compile(&sets, &settings.limits).map_err(explain)
-}
-
-/// Where a proxy's listeners are looked for.
-pub(crate) fn listener_addresses(proxy: &ProxyEntry) -> impl Iterator<Item = (Family, SocketAddr)> {
-    let port = proxy.port;
-    [Family::V4, Family::V6]
-        .into_iter()
-        .map(|family| (family, proxy.address(family).ip(family)))
-        .filter(|(_, address)| !address.is_unspecified())
-        .map(move |(family, address)| (family, SocketAddr::new(address, port)))
 }

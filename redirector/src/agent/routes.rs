@@ -8,10 +8,10 @@ use tokio::task::JoinHandle;
 
 use super::{
     command::{Changed, Refused, Request},
-    listener_addresses, report,
+    report,
 };
 use crate::{
-    datapath::Datapath,
+    datapath::{Datapath, ListenerAddress},
     host,
     routes::{
         self, Origin, PortRange, Protected, Refusal, Route, Target,
@@ -195,7 +195,8 @@ impl Routes {
     /// Keeps the built-in routes at what the proxies of the others ask for.
     fn follow_proxies(&mut self, datapath: &mut Datapath) -> Result<(), Refused> {
         let own = self.live.proxies().filter_map(|(proxy, _)| {
-            Some(Protected { protocol: Protocol::Tcp, ports: PortRange::new(proxy.port, proxy.port).ok()? })
+            let port = proxy.at.port;
+            Some(Protected { protocol: proxy.protocol, ports: PortRange::new(port, port).ok()? })
         });
         let wanted = routes::built_in(&self.protect, own);
         let change = self.live.replacement(Origin::BuiltIn, wanted);
@@ -257,14 +258,24 @@ fn grace_period() -> Result<()> {
 pub fn check_targets(changes: &[Change]) -> Result<(), Refused> {
     let routes = || changes.iter().flat_map(|change| change.add.iter().map(|route| (change.origin, route)));
     let own = own_addresses(routes().map(|(_, route)| route))?;
+    let local_ports = local_ports(routes().map(|(_, route)| route))?;
     let wrong: Vec<_> = routes()
         .filter_map(|(origin, route)| {
-            let error = check_target(route, &own).err()?;
+            let answers = local_ports.map_or(Ok(()), |ports| route.check_answers(ports));
+            let error = answers.and_then(|()| check_target(route, &own)).err()?;
             let name = route.name.clone();
             Some(Refusal::Route { origin, name, error })
         })
         .collect();
     if wrong.is_empty() { Ok(()) } else { Err(Refused::Routes(wrong)) }
+}
+
+/// The ports at which answers arrive to this host's own sockets, if any route is of UDP.
+fn local_ports<'a>(mut routes: impl Iterator<Item = &'a Route>) -> Result<Option<PortRange>, Refused> {
+    if !routes.any(|route| route.protocol == Protocol::Udp) {
+        return Ok(None);
+    }
+    host::local_ports().map(Some).map_err(|error| Refused::Host(format!("{error:#}")))
 }
 
 /// This host's addresses, if any route asks for one.
@@ -280,9 +291,6 @@ fn own_addresses<'a>(mut routes: impl Iterator<Item = &'a Route>) -> Result<Vec<
 }
 
 fn check_target(route: &Route, own: &[IpAddr]) -> Result<(), routes::RouteError> {
-    if route.protocol == Protocol::Udp {
-        return Err(routes::RouteError::new("udp cannot be redirected yet: routes of tcp can"));
-    }
     let Target::Proxy(proxy) = &route.target else { return Ok(()) };
     let foreign = proxy.addresses().find(|address| !address.is_loopback() && !own.contains(address));
     match foreign {
@@ -300,8 +308,8 @@ fn check_target(route: &Route, own: &[IpAddr]) -> Result<(), routes::RouteError>
 /// Has the kernel look for the listeners of proxies that came, and says what it found.
 pub fn learn(datapath: &mut Datapath, delta: &Delta) -> Result<()> {
     for (slot, proxy) in &delta.proxies {
-        for (family, address) in listener_addresses(proxy) {
-            let listening = datapath.learn(*slot, Protocol::Tcp, family)?;
+        for address in ListenerAddress::of(proxy) {
+            let listening = datapath.learn(*slot, address)?;
             report::proxy(address, listening);
         }
     }
