@@ -10,14 +10,14 @@ use redirector_common::{
 };
 
 use crate::{
-    count,
+    answer, count,
     decide::{self, Outcome},
     link::Link,
     locals,
     maps::settings,
     next_hop,
     packet::{self, Headers, Segment},
-    reset, route,
+    route,
 };
 
 /// What the program of a kind of link does with a packet.
@@ -82,7 +82,7 @@ fn conclude<L: Link>(ctx: &TcContext, segment: &Segment, outcome: &Outcome) -> i
             TCX_NEXT
         }
         Verdict::Forwarded => next_hop::send(ctx, segment, outcome.next_hop),
-        Verdict::Reset => reset::answer(ctx, segment),
+        Verdict::Reset => answer::send(ctx, segment),
         Verdict::Dropped => TCX_DROP,
         _ => TCX_NEXT,
     }
