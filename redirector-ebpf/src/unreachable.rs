@@ -47,7 +47,7 @@ extern "C" fn unreachable(ctx: *mut __sk_buff, segment: *const Segment) -> i32 {
 /// Leaves of the datagram its headers, and puts those of the answer before them.
 #[inline(always)]
 fn wrap(ctx: &TcContext, segment: &Segment) -> Result<(), i64> {
-    let (network, transport) = (usize::from(segment.network), usize::from(segment.transport));
+    let (network, transport) = (segment.network(), segment.transport());
     let flow = segment.flow();
     let headers = transport.wrapping_sub(network);
     if headers > MOST_HEADERS {

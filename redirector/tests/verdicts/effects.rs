@@ -134,7 +134,7 @@ pub fn handoff(state: HandoffState, segment: &Segment, route: u32, proxy: u32) -
     let (_, destination) = entry(segment.destination);
     Handoff {
         state: state as u32,
-        listener: listener_index(proxy, segment.protocol, family),
+        listener: listener_index(proxy, family),
         route,
         source,
         destination,
