@@ -42,6 +42,7 @@ mod steering;
 mod sysctls;
 mod tracking;
 mod turnover;
+mod unreachable;
 mod upgrade;
 mod version;
 mod vlan;

@@ -96,6 +96,7 @@ impl Receiver {
         let socket = socket.unwrap_or_else(|error| panic!("{name}: bind to {}: {error}", self.address));
         let receiving = Arc::new(Receiving {
             socket,
+            own: self.address,
             netns: netns.clone(),
             name: name.to_owned(),
             received: AtomicUsize::new(0),
@@ -137,6 +138,7 @@ pub struct Datagrams {
 
 struct Receiving {
     socket: Socket,
+    own: SocketAddr,
     netns: Netns,
     name: String,
     received: AtomicUsize,
@@ -175,7 +177,9 @@ impl Receiving {
         let mut connected = Vec::new();
         let mut bytes = vec![0; MOST];
         while let Some(Received { length, peer, destination, segment }) = self.receive(&mut bytes) {
-            for datagram in bytes[..length].chunks(segment) {
+            // One of no bytes is one too.
+            for at in (0..length.max(1)).step_by(segment) {
+                let datagram = &bytes[at..length.min(at + segment)];
                 self.received.fetch_add(1, Ordering::SeqCst);
                 let answer = answer(&self.name, destination, peer, datagram);
                 if self.per_client {
@@ -184,6 +188,10 @@ impl Receiving {
                         socket.unwrap_or_else(|error| panic!("answer {peer} as {destination}: {error}"));
                     socket.send(answer.as_bytes()).expect("answer by a connected socket");
                     connected.push(Connected::serve(socket, self.name.clone(), destination, peer));
+                    continue;
+                }
+                if destination == self.own {
+                    let _ = self.socket.send_to(answer.as_bytes(), &peer.into());
                     continue;
                 }
                 let socket = answering.entry(destination).or_insert_with(|| {
