@@ -16,6 +16,7 @@ mod headers;
 mod listeners;
 mod next_hops;
 mod routes;
+mod udp;
 
 /// The rows with `sk_lookup` in its place.
 pub fn attached(cookies: &[(Family, Segment)]) -> Vec<Row> {
@@ -24,6 +25,7 @@ pub fn attached(cookies: &[(Family, Segment)]) -> Vec<Row> {
         rows.family = Some(family);
         headers::both(&mut rows, family);
         datagrams::both(&mut rows, family);
+        udp::both(&mut rows, family);
         routes::both(&mut rows, family);
         addresses::ordinary(&mut rows, family);
         addresses::special(&mut rows, family);
@@ -35,10 +37,12 @@ pub fn attached(cookies: &[(Family, Segment)]) -> Vec<Row> {
     headers::v4(&mut rows);
     routes::v4(&mut rows);
     next_hops::v4(&mut rows);
+    udp::v4(&mut rows);
     rows.family = Some(Family::V6);
     headers::v6(&mut rows);
     routes::v6(&mut rows);
     next_hops::v6(&mut rows);
+    udp::v6(&mut rows);
     for (family, ack) in cookies {
         rows.family = Some(*family);
         connections::cookie(&mut rows, *ack);
@@ -52,6 +56,7 @@ pub fn detached() -> Vec<Row> {
     for family in FAMILIES {
         rows.family = Some(family);
         listeners::detached(&mut rows, family);
+        udp::detached(&mut rows, family);
     }
     rows.rows
 }
