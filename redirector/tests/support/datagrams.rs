@@ -353,11 +353,16 @@ impl Client {
         setsockopt(&self.socket, nix::sys::socket::sockopt::UdpGsoSegment, &size).expect("set UDP_SEGMENT");
     }
 
-    /// The next answer, which says of the datagram that it is this one: who gives it.
-    pub fn answer_to(&self, datagram: &[u8]) -> io::Result<String> {
+    /// The next answer, whatever it says.
+    pub fn receive(&self) -> io::Result<String> {
         let mut bytes = vec![0; MOST];
         let length = self.socket.recv(&mut bytes)?;
-        let said = String::from_utf8_lossy(&bytes[..length]).into_owned();
+        Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
+    }
+
+    /// The next answer, which says of the datagram that it is this one: who gives it.
+    pub fn answer_to(&self, datagram: &[u8]) -> io::Result<String> {
+        let said = self.receive()?;
         let (name, rest) = said.split_once(' ').unwrap_or_default();
         let expected = answer(name, self.to, self.address, datagram);
         assert_eq!(said, expected, "what {name} sees, and {rest}");
