@@ -67,8 +67,9 @@ const INET_DIAG_SOCKOPT: u16 = 22;
 /// The bit of `transparent` in the first byte of `struct inet_diag_sockopt`: fields are laid out from the first in memory on.
 const TRANSPARENT: u8 = if cfg!(target_endian = "little") { 1 << 5 } else { 1 << 2 };
 
+/// Nothing is said against one of which the kernel does not tell.
 fn is_flagged(socket: &InetResponse) -> bool {
-    attribute(socket, INET_DIAG_SOCKOPT).is_some_and(|options| options & TRANSPARENT != 0)
+    attribute(socket, INET_DIAG_SOCKOPT).is_none_or(|options| options & TRANSPARENT != 0)
 }
 
 fn is_v6_only(socket: &InetResponse) -> bool {

@@ -165,6 +165,26 @@ fn datagrams_as_large_as_can_be_and_many_in_one_arrive_whole() {
 }
 
 #[test]
+fn datagrams_that_come_to_this_host_in_fragments_reach_the_proxy() {
+    at_each_hook(|world| {
+        let _proxy = world.datagram_proxy();
+        let agent = world.agent(&["all:udp/8080=proxy:15001"]);
+        for family in FAMILIES {
+            let client = Client::new(&world.client, (family.node(), PORT));
+            for length in [1473, 4000, 65000] {
+                let datagram = vec![0x5a; length];
+                client.send(&datagram);
+                assert_eq!(client.answer_to(&datagram).expect("the proxy answers"), "proxy");
+            }
+        }
+        let summary = agent.stop();
+        // `sk_lookup` gave them away by itself.
+        assert_eq!((summary.connections("all"), summary.lost("all")), (0, 0));
+        assert!(summary.packets("passed", "fragment") > 100, "every fragment passes");
+    });
+}
+
+#[test]
 fn datagrams_that_come_in_one_batch_all_reach_the_proxy_and_none_counts_as_lost() {
     at_each_hook(|world| {
         let proxy = world.datagram_proxy();
