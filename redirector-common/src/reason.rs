@@ -16,6 +16,11 @@ macro_rules! words {
             /// How many there are.
             pub const COUNT: u32 = Self::ALL.len() as u32;
 
+            /// The one with this number, if there is one.
+            pub fn from_number(number: u8) -> Option<Self> {
+                Self::ALL.get(usize::from(number)).copied()
+            }
+
             /// The word for it in counters, metrics and messages.
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
@@ -61,7 +66,7 @@ words! {
         Fragment = "fragment",
         /// IPv6 with an extension header before the transport header.
         ExtensionHeader = "extension-header",
-        /// Neither TCP nor anything else that routes can name.
+        /// Neither TCP nor UDP: nothing that routes can name.
         OtherProtocol = "other-protocol",
         /// No route matches.
         NoRoute = "no-route",
@@ -139,11 +144,6 @@ impl Reason {
     pub fn verdicts(self) -> impl Iterator<Item = Verdict> {
         let otherwise = [OnUnavailable::Pass, OnUnavailable::Drop, OnUnavailable::Reset];
         otherwise.into_iter().map(move |otherwise| self.verdict(otherwise as u8))
-    }
-
-    /// The reason with this number, if there is one.
-    pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(number)).copied()
     }
 }
 

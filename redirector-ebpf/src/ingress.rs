@@ -5,19 +5,19 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use redirector_common::{
-    Protocol, Reason, Verdict,
+    Reason, Verdict,
     entries::{OnUnavailable, PortWord},
 };
 
 use crate::{
-    count,
+    answer, count,
     decide::{self, Outcome},
     link::Link,
     locals,
     maps::settings,
     next_hop,
     packet::{self, Headers, Segment},
-    reset, route,
+    route,
 };
 
 /// What the program of a kind of link does with a packet.
@@ -27,7 +27,7 @@ pub fn run<L: Link>(ctx: &TcContext) -> i32 {
         Ok(headers) => headers,
         Err(reason) => return settled::<L>(ctx, reason),
     };
-    let word = route::port(headers.family, Protocol::Tcp, headers.destination_port);
+    let word = route::port(headers.family, headers.protocol, headers.destination_port);
     if word == PortWord::NONE {
         return settled::<L>(ctx, Reason::NoRoute);
     }
@@ -53,7 +53,7 @@ fn routed<L: Link>(ctx: &TcContext, headers: &Headers, word: PortWord) -> Result
     }
     packet::for_us::<L>(ctx)?;
     let segment = headers.segment::<L>(ctx, destination)?;
-    let place = decide::place(ctx, &segment.flow(), word, headers.opens(), local)?;
+    let place = decide::place(ctx, &segment, word, local)?;
     let outcome = decide::outcome(ctx, &segment, word, place);
     Ok((segment, outcome))
 }
@@ -72,22 +72,17 @@ fn settled<L: Link>(ctx: &TcContext, reason: Reason) -> i32 {
 /// Carries out what a route says. What is not ours, or not only ours, the next program sees too.
 #[inline(always)]
 fn conclude<L: Link>(ctx: &TcContext, segment: &Segment, outcome: &Outcome) -> i32 {
-    let verdict = match outcome.reason.verdict(outcome.on_unavailable) {
-        // A reset is not answered (RFC 9293, 3.10.7.1).
-        Verdict::Reset if segment.resets() => Verdict::Dropped,
-        verdict => verdict,
-    };
-    count::packet(verdict, outcome.reason, ctx.len());
+    count::packet(outcome.verdict, outcome.reason, ctx.len());
     if let Some(route) = outcome.route {
         count::connection(route, outcome.reason);
     }
-    match verdict {
+    match outcome.verdict {
         Verdict::Steered => {
             steer::<L>(ctx);
             TCX_NEXT
         }
         Verdict::Forwarded => next_hop::send(ctx, segment, outcome.next_hop),
-        Verdict::Reset => reset::answer(ctx, segment),
+        Verdict::Reset => answer::send(ctx, segment),
         Verdict::Dropped => TCX_DROP,
         _ => TCX_NEXT,
     }

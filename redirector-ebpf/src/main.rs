@@ -3,6 +3,8 @@
 #![no_main]
 #![allow(missing_docs, reason = "the macro that makes a program drops its documentation")]
 
+mod answer;
+mod checksum;
 mod count;
 mod decide;
 mod handoff;
@@ -18,6 +20,7 @@ mod proxy;
 mod reset;
 mod route;
 mod socket;
+mod unreachable;
 
 use aya_ebpf::{
     bindings::{bpf_sk_lookup, sk_action::SK_PASS, tcx_action_base::TCX_NEXT},

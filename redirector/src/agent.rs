@@ -11,10 +11,9 @@ mod routes;
 mod states;
 mod views;
 
-use std::{collections::BTreeMap, mem, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
-use redirector_common::{Family, entries::ProxyEntry};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, interval, sleep_until},
@@ -367,14 +366,4 @@ pub fn first(settings: &mut Settings) -> Result<First, Failure> {
         }
         refused => Failure::new(Exit::No, refused),
     })
-}
-
-/// Where a proxy's listeners are looked for.
-pub(crate) fn listener_addresses(proxy: &ProxyEntry) -> impl Iterator<Item = (Family, SocketAddr)> {
-    let port = proxy.port;
-    [Family::V4, Family::V6]
-        .into_iter()
-        .map(|family| (family, proxy.address(family).ip(family)))
-        .filter(|(_, address)| !address.is_unspecified())
-        .map(move |(family, address)| (family, SocketAddr::new(address, port)))
 }

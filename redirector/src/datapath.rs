@@ -20,7 +20,7 @@ pub use counters::{Counters, RouteTotals};
 pub use found::{BPFFS, Chain, Fill, Found, FoundMaps, FoundRoute, Member, OurProgram, Pin, RouteStats};
 pub(crate) use hook::program;
 pub use hook::{AttachMode, Hook, has_tcx, is_gone};
-pub use listeners::{Learner, Listening};
+pub use listeners::{Learner, ListenerAddress, Listening};
 pub use load::{Datapath, Marking, VerifierRefusal};
 pub use repair::Repair;
 pub use transparent::kernel_has_btf;

@@ -11,6 +11,7 @@ mod notices;
 mod policy_routing;
 pub(crate) mod qdisc;
 mod sockets;
+mod udp;
 mod watch;
 
 pub use addresses::addresses;
@@ -25,4 +26,5 @@ pub use policy_routing::{
     routing_entries, rules_before,
 };
 pub use sockets::connections;
+pub use udp::{is_transparent, local_ports};
 pub use watch::Watch;

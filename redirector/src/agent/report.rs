@@ -3,19 +3,18 @@
 use std::{
     collections::BTreeMap,
     io::{self, BufWriter, Write as _},
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
 use redirector_common::{
-    Reason,
+    Protocol, Reason,
     entries::{PacketCount, RouteKind},
 };
 
 use super::command::Changed;
 use crate::{
-    datapath::{Datapath, Hook, Listening, Repair},
+    datapath::{Datapath, Hook, ListenerAddress, Listening, Repair},
     host::{Link, Order},
     routes::{Origin, live::Live},
     service,
@@ -106,11 +105,11 @@ pub fn failed(result: Result<()>) {
 }
 
 /// A proxy's listener in one family.
-pub fn proxy(address: SocketAddr, listening: Listening) {
+pub fn proxy(address: ListenerAddress, listening: Listening) {
     match listening {
         Listening::Ready => eprintln!("proxy {address}: listening, transparent"),
         Listening::Limited(reason) | Listening::No(reason) => {
-            eprintln!("proxy {address}: {}", what(reason));
+            eprintln!("proxy {address}: {}", what(address.protocol, reason));
             if let Some(hint) = hint(reason) {
                 eprintln!("  hint: {hint}");
             }
@@ -119,14 +118,21 @@ pub fn proxy(address: SocketAddr, listening: Listening) {
 }
 
 /// What a listener that is not as it should be cannot do.
-pub fn what(reason: Reason) -> &'static str {
-    match reason {
-        Reason::NotTransparent => {
+pub fn what(protocol: Protocol, reason: Reason) -> &'static str {
+    match (reason, protocol) {
+        (Reason::NotTransparent, Protocol::Tcp) => {
             "listening, not transparent: takes only connections to this host's own addresses"
         }
-        Reason::MptcpListener => "listening by MPTCP, which the kernel cannot steer to: takes no connection",
-        Reason::DeviceBound => "listening, but bound to a device: takes no connection",
-        _ => "not listening yet: new connections get their route's `else` until it does",
+        (Reason::NotTransparent, Protocol::Udp) => {
+            "listening, not transparent: takes every datagram, and needs another socket to answer for addresses that are not \
+             this host's own"
+        }
+        (Reason::MptcpListener, _) => {
+            "listening by MPTCP, which the kernel cannot steer to: takes no connection"
+        }
+        (Reason::DeviceBound, _) => "listening, but bound to a device: takes no connection",
+        (_, Protocol::Tcp) => "not listening yet: new connections get their route's `else` until it does",
+        (_, Protocol::Udp) => "not listening yet: datagrams get their route's `else` until it does",
     }
 }
 

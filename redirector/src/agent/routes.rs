@@ -15,10 +15,10 @@ use tokio::task::JoinHandle;
 
 use super::{
     command::{Changed, Refused, Request},
-    listener_addresses, report,
+    report,
 };
 use crate::{
-    datapath::Datapath,
+    datapath::{Datapath, ListenerAddress},
     host,
     routes::{
         self, Origin, PortRange, Protected, Refusal, Route, RouteSets, Target,
@@ -279,7 +279,8 @@ impl Routes {
     /// Keeps the built-in routes at what the proxies of the others ask for.
     fn follow_proxies(&mut self, datapath: &mut Datapath) -> Result<(), Refused> {
         let own = self.live.proxies().filter_map(|(proxy, _)| {
-            Some(Protected { protocol: Protocol::Tcp, ports: PortRange::new(proxy.port, proxy.port).ok()? })
+            let port = proxy.at.port;
+            Some(Protected { protocol: proxy.protocol, ports: PortRange::new(port, port).ok()? })
         });
         let wanted = routes::built_in(&self.protect, own);
         let change = self.live.replacement(Origin::BuiltIn, wanted);
@@ -334,9 +335,9 @@ fn concerns_api(changes: &[Change]) -> bool {
 fn steered_ports() -> Result<HashSet<u32>> {
     let own: HashSet<IpAddr> = host::addresses()?.into_iter().collect();
     let foreign = host::connections()?.into_iter();
-    let foreign = foreign.filter(|end| !end.ip().is_loopback() && !own.contains(&end.ip()));
+    let foreign = foreign.filter(|(_, end)| !end.ip().is_loopback() && !own.contains(&end.ip()));
     let family = |end: SocketAddr| if end.is_ipv4() { Family::V4 } else { Family::V6 };
-    Ok(foreign.map(|end| port_index(family(end), Protocol::Tcp, end.port())).collect())
+    Ok(foreign.map(|(protocol, end)| port_index(family(end), protocol, end.port())).collect())
 }
 
 /// Where the kernel was built without the call, a while does: no packet is so long on its way.
@@ -355,14 +356,24 @@ pub fn check_targets(changes: &[Change]) -> Result<(), Refused> {
     let routes =
         || changes.iter().flat_map(|change| change.add.iter().map(|route| (change.origin, &**route)));
     let own = own_addresses(routes().map(|(_, route)| route))?;
+    let local_ports = local_ports(routes().map(|(_, route)| route))?;
     let wrong: Vec<_> = routes()
         .filter_map(|(origin, route)| {
-            let error = check_target(route, &own).err()?;
+            let answers = local_ports.map_or(Ok(()), |ports| route.check_answers(ports));
+            let error = answers.and_then(|()| check_target(route, &own)).err()?;
             let name = route.name.clone();
             Some(Refusal::Route { origin, name, error })
         })
         .collect();
     if wrong.is_empty() { Ok(()) } else { Err(Refused::Routes(wrong)) }
+}
+
+/// The ports at which answers arrive to this host's own sockets, if any route is of UDP.
+fn local_ports<'a>(mut routes: impl Iterator<Item = &'a Route>) -> Result<Option<PortRange>, Refused> {
+    if !routes.any(|route| route.protocol == Protocol::Udp) {
+        return Ok(None);
+    }
+    host::local_ports().map(Some).map_err(|error| Refused::Host(format!("{error:#}")))
 }
 
 /// This host's addresses, if any route asks for one.
@@ -378,9 +389,6 @@ fn own_addresses<'a>(mut routes: impl Iterator<Item = &'a Route>) -> Result<Vec<
 }
 
 fn check_target(route: &Route, own: &[IpAddr]) -> Result<(), routes::RouteError> {
-    if route.protocol == Protocol::Udp {
-        return Err(routes::RouteError::new("udp cannot be redirected yet: routes of tcp can"));
-    }
     let Target::Proxy(proxy) = &route.target else { return Ok(()) };
     let foreign = proxy.addresses().find(|address| !address.is_loopback() && !own.contains(address));
     match foreign {
@@ -398,8 +406,8 @@ fn check_target(route: &Route, own: &[IpAddr]) -> Result<(), routes::RouteError>
 /// Has the kernel look for the listeners of these proxies, and says what it found.
 pub fn learn(datapath: &mut Datapath, proxies: impl IntoIterator<Item = (u32, ProxyEntry)>) -> Result<()> {
     for (slot, proxy) in proxies {
-        for (family, address) in listener_addresses(&proxy) {
-            let listening = datapath.learn(slot, Protocol::Tcp, family)?;
+        for address in ListenerAddress::of(&proxy) {
+            let listening = datapath.learn(slot, address)?;
             report::proxy(address, listening);
         }
     }

@@ -24,7 +24,7 @@ pub struct Run {
     #[arg(value_name = "GLOB", value_delimiter = ',')]
     interfaces: Vec<String>,
 
-    /// Route: [NAME:][tcp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop|reset]; may be repeated
+    /// Route: [NAME:][tcp/|udp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop|reset]; may be repeated
     #[arg(long = "route", short, env = "REDIRECTOR_ROUTES", hide_env_values = true)]
     #[arg(value_name = "ROUTE", value_delimiter = '\n', long_help = ROUTE_HELP)]
     routes: Vec<String>,
@@ -81,7 +81,7 @@ pub struct Run {
 }
 
 const ROUTE_HELP: &str = "\
-Route: [NAME:][tcp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop|reset]; may be repeated
+Route: [NAME:][tcp/|udp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop|reset]; may be repeated
 
   PORTS   N[-M]{,N[-M]}
   DEST    10.0.0.0/8 or [fd00::/8]; any destination where there is none

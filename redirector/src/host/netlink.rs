@@ -1,4 +1,4 @@
-//! One request to the kernel, mostly to its routing tables, and its answer.
+//! One request to the kernel's routing tables, or about its sockets, and its answer.
 //!
 //! Synchronous, so that what was added can be taken away in a destructor.
 
@@ -18,7 +18,7 @@ use netlink_sys::{
 /// Asks for a list.
 pub fn dump(message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
     let mut answers = Vec::new();
-    request(message, NLM_F_DUMP, |answer| answers.push(answer))?;
+    request(NETLINK_ROUTE, message, NLM_F_DUMP, |answer| answers.push(answer))?;
     Ok(answers)
 }
 
@@ -30,7 +30,7 @@ pub fn dump_each(
 ) -> io::Result<()> {
     for _ in 0..DUMPS {
         take(None);
-        if !request(message.clone(), NLM_F_DUMP, |answer| take(Some(answer)))? {
+        if !request(NETLINK_ROUTE, message.clone(), NLM_F_DUMP, |answer| take(Some(answer)))? {
             break;
         }
     }
@@ -40,36 +40,27 @@ pub fn dump_each(
 /// How often a list is asked for that changes each time. What it misses then comes by a notice, or with the next list.
 const DUMPS: usize = 4;
 
-/// Asks for a list of sockets.
+/// Asks for a list of sockets. One that comes or goes meanwhile may be on it or not.
 pub fn dump_sockets(message: SockDiagMessage, take: impl FnMut(SockDiagMessage)) -> io::Result<()> {
-    ask(NETLINK_SOCK_DIAG, message, NLM_F_DUMP, take).map(drop)
+    request(NETLINK_SOCK_DIAG, message, NLM_F_DUMP, take).map(drop)
 }
 
 /// Adds a thing that must not exist yet (EEXIST).
 pub fn create(message: RouteNetlinkMessage) -> io::Result<()> {
-    request(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, drop).map(drop)
+    request(NETLINK_ROUTE, message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, drop).map(drop)
 }
 
 /// Does something and waits for the kernel's word that it is done.
 pub fn change(message: RouteNetlinkMessage) -> io::Result<()> {
-    request(message, NLM_F_ACK, drop).map(drop)
-}
-
-fn request(
-    message: RouteNetlinkMessage,
-    flags: u16,
-    take: impl FnMut(RouteNetlinkMessage),
-) -> io::Result<bool> {
-    ask(NETLINK_ROUTE, message, flags, take)
+    request(NETLINK_ROUTE, message, NLM_F_ACK, drop).map(drop)
 }
 
 /// Whether what was asked for changed while it was told.
-fn ask<T: NetlinkSerializable + NetlinkDeserializable>(
-    protocol: isize,
-    message: T,
-    flags: u16,
-    mut take: impl FnMut(T),
-) -> io::Result<bool> {
+fn request<T>(protocol: isize, message: T, flags: u16, mut take: impl FnMut(T)) -> io::Result<bool>
+where
+    T: NetlinkSerializable + NetlinkDeserializable,
+    NetlinkPayload<T>: From<T>,
+{
     let mut socket = Socket::new(protocol)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;

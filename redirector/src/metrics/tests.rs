@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use redirector_common::{Reason, Verdict, entries::PacketCount};
+use redirector_common::{Protocol, Reason, Verdict, entries::PacketCount};
 
 use super::{
     document, encode,
@@ -17,7 +17,10 @@ use super::{
     record::{Metrics, Stage},
     snapshot::{Kernel, Routes, Snapshot},
 };
-use crate::{datapath::Fill, routes::Origin};
+use crate::{
+    datapath::{Fill, ListenerAddress},
+    routes::Origin,
+};
 
 #[test]
 fn the_page_is_what_the_code_says() {
@@ -148,7 +151,10 @@ fn snapshot() -> Snapshot {
         packets: vec![(Verdict::Steered, Reason::Proxy, PacketCount { packets: 3, bytes: 222 })],
         routes,
         fill: vec![("ROUTES", Fill { entries: 1, capacity: 2 })],
-        proxies: BTreeMap::from([(([127, 0, 0, 1], 15001).into(), false)]),
+        proxies: BTreeMap::from([(
+            ListenerAddress { protocol: Protocol::Udp, at: ([127, 0, 0, 1], 15053).into() },
+            false,
+        )]),
     };
     Snapshot { recorded: Metrics::new(), kernel: Some(kernel), process: Process::default() }
 }

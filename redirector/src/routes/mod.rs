@@ -39,6 +39,6 @@ pub use origin::{Origin, PROTECT, Protected, built_in, own_ports};
 pub use parse::GRAMMAR;
 pub use parts::prefix;
 pub use refusal::{Limits, Refusal, Tie};
-pub use route::{NextHop, PortRange, ProxyAddress, Route, Target};
+pub use route::{NextHop, PortRange, Proxy, ProxyAddress, Route, Target};
 #[cfg(test)]
 pub(crate) use tests::any_route as random_route;

@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use redirector_common::{Family, Protocol, entries::PortWord};
 
-use super::{Limits, NextHop, Origin, Prefix, ProxyAddress, Refusal, Route};
+use super::{Limits, NextHop, Origin, Prefix, Proxy, Refusal, Route};
 pub use delta::{Delta, RouteWrite, Unused};
 pub use look::{MOST_OVERRIDES, Override};
 use numbers::Numbers;
@@ -49,7 +49,7 @@ impl Change {
 pub struct Live {
     limits: Limits,
     slots: Slots,
-    proxies: Shared<ProxyAddress>,
+    proxies: Shared<Proxy>,
     next_hops: Shared<NextHop>,
     /// By family and protocol.
     ports: [Ports; 4],
@@ -127,7 +127,7 @@ impl Live {
     }
 
     /// The proxies that routes lead to, with their slots.
-    pub fn proxies(&self) -> impl Iterator<Item = (&ProxyAddress, u32)> {
+    pub fn proxies(&self) -> impl Iterator<Item = (&Proxy, u32)> {
         self.proxies.iter()
     }
 

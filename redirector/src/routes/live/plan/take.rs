@@ -6,7 +6,7 @@ use redirector_common::entries::{RouteEntry, RouteKind};
 
 use super::Plan;
 use crate::routes::{
-    Origin, Refusal, Route, Target,
+    Origin, Proxy, Refusal, Route, Target,
     compile::proxy_entry,
     live::{Change, RouteWrite, Slot, ports::edit, space::Atom},
     refusal::Budget,
@@ -67,10 +67,11 @@ impl Plan<'_> {
         let (kind, target) = match &route.target {
             Target::Pass => (RouteKind::Pass, 0),
             Target::Drop => (RouteKind::Drop, 0),
-            Target::Proxy(proxy) => {
-                let (number, is_first) = self.live.proxies.acquire(proxy);
+            Target::Proxy(at) => {
+                let proxy = Proxy { protocol: route.protocol, at: *at };
+                let (number, is_first) = self.live.proxies.acquire(&proxy);
                 if is_first {
-                    self.delta.proxies.push((number, proxy_entry(proxy)));
+                    self.delta.proxies.push((number, proxy_entry(&proxy)));
                 }
                 (RouteKind::Proxy, number)
             }
