@@ -13,10 +13,15 @@ use redirector_common::{Address, Family, Protocol, Reason};
 use crate::{link::Link, maps::settings};
 use transport::Flags;
 
+use ipv4::is_fragment;
+pub use look::Shape;
 pub use segment::Segment;
 
+mod extension;
+mod icmp_error;
 mod ipv4;
 mod ipv6;
+pub mod look;
 mod segment;
 mod transport;
 
@@ -67,25 +72,27 @@ impl Headers {
         self.flags.opens()
     }
 
-    /// The whole segment.
+    /// The whole segment, made where it is to be.
     #[inline(always)]
-    pub fn segment<L: Link>(&self, ctx: &TcContext, destination: Address) -> Result<Segment, Reason> {
-        let source = match self.family {
+    pub fn segment<L: Link>(
+        &self,
+        ctx: &TcContext,
+        destination: Address,
+        segment: &mut Segment,
+    ) -> Result<(), Reason> {
+        segment.source = match self.family {
             Family::V4 => Address::v4(header::<Ipv4Hdr>(ctx, L::NETWORK)?.src_addr),
             Family::V6 => ipv6_address(ctx, L::NETWORK + offset_of!(Ipv6Hdr, src_addr))?,
         };
-        Ok(Segment {
-            source,
-            destination,
-            source_port: self.source_port,
-            destination_port: self.destination_port,
-            transport: self.transport,
-            network: L::NETWORK as u8,
-            is_v6: self.family as u8,
-            is_udp: self.protocol as u8,
-            flags: self.flags,
-            pad: 0,
-        })
+        segment.destination = destination;
+        segment.source_port = self.source_port;
+        segment.destination_port = self.destination_port;
+        segment.transport = self.transport;
+        segment.network = L::NETWORK as u8;
+        segment.is_v6 = self.family as u8;
+        segment.is_udp = self.protocol as u8;
+        segment.flags = self.flags;
+        Ok(())
     }
 }
 
@@ -219,4 +226,10 @@ pub fn header<T>(ctx: &TcContext, offset: usize) -> Result<&T, Reason> {
     // bytes, so that any address and any content is valid. Addresses are made of halves of words: packets begin at even
     // addresses, and the verifier refuses what the machine cannot read otherwise.
     Ok(unsafe { &*(start as *const T) })
+}
+
+/// A header at an offset, wherever the packet has it.
+#[inline(always)]
+fn load<T>(ctx: &TcContext, offset: usize) -> Result<T, Reason> {
+    ctx.load(offset).map_err(|_| Reason::Truncated)
 }
