@@ -1,5 +1,7 @@
 //! `tc_ingress`: from a packet to what becomes of it, and the one place where that is carried out.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::tcx_action_base::{TCX_DROP, TCX_NEXT},
     programs::TcContext,
@@ -22,16 +24,21 @@ use crate::{
 /// What the program of a kind of link does with a packet.
 #[inline(always)]
 pub fn run<L: Link>(ctx: &TcContext) -> i32 {
-    let mut segment = Segment::default();
+    // Written where it is needed: most packets are done with before.
+    let mut segment = MaybeUninit::uninit();
     let outcome = match packet::headers::<L>(ctx) {
         Ok(headers) => routed::<L>(ctx, &headers, &mut segment),
         Err(Reason::Fragment | Reason::ExtensionHeader | Reason::IcmpError) => {
-            closer::outcome::<L>(ctx, &mut segment)
+            closer::outcome::<L>(ctx, segment.write(Segment::default()))
         }
         Err(reason) => Err(reason),
     };
     match outcome {
-        Ok(outcome) => conclude::<L>(ctx, &segment, &outcome),
+        Ok(outcome) => {
+            // SAFETY: nothing decides a segment that is not there.
+            let segment = unsafe { segment.assume_init_ref() };
+            conclude::<L>(ctx, segment, &outcome)
+        }
         Err(reason) => settled::<L>(ctx, reason),
     }
 }
@@ -42,7 +49,11 @@ pub fn run<L: Link>(ctx: &TcContext) -> i32 {
 ///
 /// The reason, where no route is asked: there is none, it is not ours, or its connection is here already.
 #[inline(always)]
-fn routed<L: Link>(ctx: &TcContext, headers: &Headers, segment: &mut Segment) -> Result<Outcome, Reason> {
+fn routed<L: Link>(
+    ctx: &TcContext,
+    headers: &Headers,
+    segment: &mut MaybeUninit<Segment>,
+) -> Result<Outcome, Reason> {
     let word = route::port(headers.family, headers.protocol, headers.destination_port);
     if word == PortWord::NONE {
         return Err(Reason::NoRoute);
@@ -50,7 +61,7 @@ fn routed<L: Link>(ctx: &TcContext, headers: &Headers, segment: &mut Segment) ->
     let destination = headers.destination::<L>(ctx)?;
     let local = decide::local(headers.family, &destination, word, headers.opens())?;
     packet::for_us::<L>(ctx)?;
-    headers.segment::<L>(ctx, destination, segment)?;
+    let segment = segment.write(headers.segment::<L>(ctx, destination)?);
     let place = decide::place(ctx, segment, word, local)?;
     Ok(decide::outcome(ctx, segment, word, place))
 }

@@ -72,27 +72,25 @@ impl Headers {
         self.flags.opens()
     }
 
-    /// The whole segment, made where it is to be.
+    /// The whole segment.
     #[inline(always)]
-    pub fn segment<L: Link>(
-        &self,
-        ctx: &TcContext,
-        destination: Address,
-        segment: &mut Segment,
-    ) -> Result<(), Reason> {
-        segment.source = match self.family {
+    pub fn segment<L: Link>(&self, ctx: &TcContext, destination: Address) -> Result<Segment, Reason> {
+        let source = match self.family {
             Family::V4 => Address::v4(header::<Ipv4Hdr>(ctx, L::NETWORK)?.src_addr),
             Family::V6 => ipv6_address(ctx, L::NETWORK + offset_of!(Ipv6Hdr, src_addr))?,
         };
-        segment.destination = destination;
-        segment.source_port = self.source_port;
-        segment.destination_port = self.destination_port;
-        segment.transport = self.transport;
-        segment.network = L::NETWORK as u8;
-        segment.is_v6 = self.family as u8;
-        segment.is_udp = self.protocol as u8;
-        segment.flags = self.flags;
-        Ok(())
+        Ok(Segment {
+            source,
+            destination,
+            source_port: self.source_port,
+            destination_port: self.destination_port,
+            transport: self.transport,
+            network: L::NETWORK as u8,
+            is_v6: self.family as u8,
+            is_udp: self.protocol as u8,
+            flags: self.flags,
+            fragment: 0,
+        })
     }
 }
 

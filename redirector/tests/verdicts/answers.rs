@@ -9,15 +9,9 @@ use redirector_common::Protocol;
 use crate::{
     packet::{IP, Packet, Segment, flag},
     shapes::number,
-    support::frames,
 };
 
 impl Packet {
-    /// The same with an IPv4 header whose checksum is right.
-    pub fn right_checksum(self) -> Self {
-        self.edit(|frame| frames::fix_checksum(frame))
-    }
-
     /// The same after another hop.
     pub fn after_a_hop(self) -> Self {
         let at = if self.is_ipv4() { IP + 8 } else { IP + 7 };
