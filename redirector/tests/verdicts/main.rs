@@ -33,9 +33,9 @@ use table::Row;
 const VERIFIED: [(&str, u32); 5] = [
     ("learn_listener", 543),
     ("sk_lookup", 4914),
-    ("tc_ingress", 15476),
-    ("tc_ingress_l3", 15219),
-    ("tc_ingress_port", 15805),
+    ("tc_ingress", 15513),
+    ("tc_ingress_l3", 15265),
+    ("tc_ingress_port", 15873),
 ];
 
 /// The most of them that a program may have. The kernel's own limit is 1,000,000.
