@@ -3,6 +3,7 @@
 //! Every type is `repr(C)` or transparent, has no padding that is not a named field, and is asserted in size.
 
 mod counts;
+mod fragments;
 mod handoff;
 mod host;
 mod ports;
@@ -10,6 +11,7 @@ mod prefixes;
 mod routes;
 
 pub use counts::*;
+pub use fragments::*;
 pub use handoff::*;
 pub use host::*;
 pub use ports::*;
@@ -38,6 +40,10 @@ mod pod {
     unsafe impl aya::Pod for CapturedEntry {}
     // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
     unsafe impl aya::Pod for Settings {}
+    // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
+    unsafe impl aya::Pod for FragmentKey {}
+    // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
+    unsafe impl aya::Pod for FragmentEntry {}
     // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
     unsafe impl aya::Pod for Handoff {}
     // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.

@@ -5,8 +5,10 @@
 
 mod answer;
 mod checksum;
+mod closer;
 mod count;
 mod decide;
+mod fragments;
 mod handoff;
 mod ingress;
 mod link;

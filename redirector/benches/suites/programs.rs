@@ -9,7 +9,7 @@ use redirector_common::Reason;
 
 use crate::{
     figures::{Figures, Random, Table},
-    packet::Segment,
+    packet::Packet,
     pin, raw,
     support::{
         Netns,
@@ -59,21 +59,22 @@ pub fn run(rounds: u32, quick: bool) {
 
 fn cases(stage: &mut Stage) -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut add = |name: String, program: OwnedFd, segment: Segment, reason, goal| {
-        let packet = segment.packet().frame;
+    let mut add = |name: String, program: OwnedFd, packet: Packet, reason, goal| {
+        let packet = packet.frame;
         cases.push(Case { name, program, packet, reason, goal, figures: Figures::default() });
     };
     for name in ["empty, first", "empty, second"] {
         let program = raw::empty().expect("load an empty program");
-        add(name.to_owned(), program, packets(Family::V4)[0].segment, None, "");
+        add(name.to_owned(), program, packets(Family::V4).swap_remove(0).packet, None, "");
     }
     for family in FAMILIES {
         let program =
             raw::socket_look_up(stage::established(family)).expect("load a program with one look-up");
-        add(format!("{family:?} one bare socket look-up"), program, stage::established(family), None, "");
-        for packet in packets(family) {
-            let name = format!("{family:?} {}", packet.name);
-            add(name, stage.tc_ingress(), packet.segment, Some(packet.reason), packet.goal);
+        let packet = stage::established(family).packet();
+        add(format!("{family:?} one bare socket look-up"), program, packet, None, "");
+        for measured in packets(family) {
+            let name = format!("{family:?} {}", measured.name);
+            add(name, stage.tc_ingress(), measured.packet, Some(measured.reason), measured.goal);
         }
     }
     cases
