@@ -101,7 +101,7 @@ extern "C" fn remember_fragment(segment: *const Segment, identification: u32, fa
         Some(_) => BPF_ANY,
         // A later one may come at this moment, on another CPU. What has expired is in the way of neither.
         None => {
-            let _ = FRAGMENTS.remove(&key);
+            let _ = FRAGMENTS.remove(key);
             BPF_NOEXIST
         }
     };

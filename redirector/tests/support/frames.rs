@@ -159,7 +159,7 @@ pub fn fragments(frame: &[u8], identification: u16, size: usize) -> Vec<Vec<u8>>
             let length = u16::try_from(20 + part.len()).expect("the fragment fits");
             fragment[16..18].copy_from_slice(&length.to_be_bytes());
             fragment[18..20].copy_from_slice(&identification.to_be_bytes());
-            fragment[20..22].copy_from_slice(&(offset / 8 | more << 13).to_be_bytes());
+            fragment[20..22].copy_from_slice(&((offset / 8) | (more << 13)).to_be_bytes());
             fix_checksum(&mut fragment);
         } else {
             let length = u16::try_from(8 + part.len()).expect("the fragment fits");
