@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::{
@@ -186,10 +187,14 @@ impl Stage {
     }
 
     /// Ends the agent; how long it took.
-    fn end(self) -> Duration {
+    fn end(mut self) -> Duration {
         let begin = Instant::now();
-        self.agent.stop();
-        begin.elapsed()
+        self.agent.signal(Signal::SIGTERM);
+        assert!(self.agent.wait().success(), "the agent ends well");
+        let end = begin.elapsed();
+        // A line for each route, which nobody wants to see.
+        self.agent.output();
+        end
     }
 }
 

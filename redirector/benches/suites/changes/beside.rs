@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -17,12 +17,16 @@ use crate::{
 };
 
 /// What goes on beside the traffic.
-const MODES: [&str; 3] = ["no changes", "no changes, again", "changes without pause"];
-const CHANGES: usize = 2;
+const MODES: [(&str, Option<Duration>); 4] = [
+    ("no changes", None),
+    ("no changes, again", None),
+    ("100 changes a second", Some(Duration::from_millis(10))),
+    ("changes without pause", Some(Duration::ZERO)),
+];
 
 /// Measures and prints.
 pub fn run(quick: bool) {
-    let (rounds, routes, connections) = if quick { (3, 1000, 20) } else { (15, 100_000, 1000) };
+    let (rounds, routes, connections) = if quick { (3, 1000, 20) } else { (15, 100_000, 5000) };
     println!("\nchanges: {rounds} rounds of {connections} connections, beside {routes} routes of files");
     let stage = Stage::new(SetUp { routes, of_files: true });
     stage.api.add("web", PORT);
@@ -30,16 +34,16 @@ pub fn run(quick: bool) {
     stage.world.client.set_sysctl("ipv4/tcp_tw_reuse", "1");
     let mut figures = MODES.map(|_| [Figures::default(), Figures::default()]);
     let mut failures = 0;
-    let changes = AtomicUsize::new(0);
-    let mut during = Duration::ZERO;
+    let mut changes = MODES.map(|_| (0, Duration::ZERO));
     let mut random = Random::by_time();
     // The first round warms up and is not counted.
     for round in 0..=rounds {
         for mode in random.order(MODES.len()) {
-            let stop = AtomicBool::new(mode != CHANGES);
+            let stop = AtomicBool::new(false);
             let begin = Instant::now();
             let mut latencies = thread::scope(|scope| {
-                let changing = scope.spawn(|| change(&Api::new(&stage.directory.0), &stop, &changes));
+                let api = MODES[mode].1.map(|pause| (Api::new(&stage.directory.0), pause));
+                let changing = scope.spawn(|| api.map_or(0, |(api, pause)| change(&api, pause, &stop)));
                 let latencies = stage.world.client.run(|| {
                     let each = (0..connections).map(|_| {
                         let begin = Instant::now();
@@ -49,12 +53,10 @@ pub fn run(quick: bool) {
                     each.collect::<Vec<_>>()
                 });
                 stop.store(true, Ordering::Relaxed);
-                changing.join().expect("routes change");
+                changes[mode].0 += changing.join().expect("routes change");
                 latencies
             });
-            if mode == CHANGES {
-                during += begin.elapsed();
-            }
+            changes[mode].1 += begin.elapsed();
             let (p50, p99, _) = shares(&mut latencies);
             if round > 0 {
                 figures[mode][0].0.push(p50);
@@ -62,16 +64,23 @@ pub fn run(quick: bool) {
             }
         }
     }
-    let mut table = Table::new(&["beside", "p50, ms", "p99, ms", "p50 / quiet", "p99 / quiet"]);
+    let mut table =
+        Table::new(&["beside", "p50, ms", "p99, ms", "p50 / quiet", "p99 / quiet", "changes a second"]);
     let quiet = [0, 1].map(|share| figures[0][share].with(&figures[1][share], f64::midpoint));
-    for (name, shares) in MODES.iter().zip(&figures) {
+    for (((name, _), shares), (count, during)) in MODES.iter().zip(&figures).zip(changes) {
         let ratio =
             |share: usize| shares[share].with(&quiet[share], |one, quiet| one / quiet).with_interval(3);
-        table.row([(*name).to_owned(), shares[0].range(3), shares[1].range(3), ratio(0), ratio(1)]);
+        table.row([
+            (*name).to_owned(),
+            shares[0].range(3),
+            shares[1].range(3),
+            ratio(0),
+            ratio(1),
+            format!("{:.0}", f64::from(count) / during.as_secs_f64()),
+        ]);
     }
     print!("{table}");
-    let changes = changes.load(Ordering::Relaxed) as f64;
-    println!("failed: {failures}; changes a second meanwhile: {:.0}", changes / during.as_secs_f64());
+    println!("failed: {failures}");
     for (name, share) in [("p50", 0), ("p99", 1)] {
         let [first, second] = [0, 1].map(|mode: usize| &figures[mode][share]);
         println!(
@@ -83,14 +92,14 @@ pub fn run(quick: bool) {
     stage.end();
 }
 
-/// Changes routes until it is to stop.
-fn change(api: &Api, stop: &AtomicBool, changes: &AtomicUsize) {
+/// Changes routes, one after each pause, until it is to stop; how often it did.
+fn change(api: &Api, pause: Duration, stop: &AtomicBool) -> u32 {
+    let mut count = 0;
     // Ends with the route gone.
-    for number in 0.. {
-        if number % 2 == 0 && stop.load(Ordering::Relaxed) {
-            break;
-        }
-        api.toggle(number);
-        changes.fetch_add(1, Ordering::Relaxed);
+    while count % 2 == 1 || !stop.load(Ordering::Relaxed) {
+        api.toggle(count as usize);
+        count += 1;
+        thread::sleep(pause);
     }
+    count
 }
