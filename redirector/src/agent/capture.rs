@@ -117,7 +117,11 @@ impl Captures {
                 Ok(true)
             }
             (true, Some(hook)) => {
-                let adapted = datapath.adapt(interface)?;
+                let adapted = match datapath.adapt(interface) {
+                    // A notice of that is on its way.
+                    Err(error) if datapath::is_gone(&error) => return Ok(went),
+                    adapted => adapted?,
+                };
                 if adapted {
                     report::interface_adapted(&interface.name, interface.link);
                 }

@@ -85,28 +85,30 @@ impl Datapath {
         Ok(attachment)
     }
 
-    /// Attaches anew, at the same hook. At TCX the new program is there before the old one goes.
+    /// Attaches anew, at the same hook. At TCX the new program is there before the old one goes. Of an interface that went meanwhile
+    /// the old one is kept, until the notice of that comes.
     pub(super) fn reattach(&mut self, interface: &Interface) -> Result<()> {
         let Some(old) = self.interfaces.remove(interface.index) else { return Ok(()) };
-        let (hook, made_qdisc) = (old.hook, old.made_qdisc);
-        let attached = match hook {
-            Hook::Tcx => {
-                let attached = self.attach(interface, hook);
-                drop(old);
-                attached
-            }
-            // The new filter may want the old one's priority.
-            Hook::Clsact => {
-                qdisc::remove_our_filters(interface.index)?;
-                self.attach(interface, hook)
-            }
+        // The new filter may want the old one's priority.
+        let removed = match old.hook {
+            Hook::Tcx => Ok(()),
+            Hook::Clsact => qdisc::remove_our_filters(interface.index).map(drop),
         };
-        let mut attachment = attached.inspect_err(|_| {
-            let _ = self.unset_captured(interface.index);
-        })?;
-        attachment.made_qdisc |= made_qdisc;
-        self.interfaces.insert(interface.index, attachment);
-        Ok(())
+        match removed.and_then(|()| self.attach(interface, old.hook)) {
+            Ok(mut attachment) => {
+                attachment.made_qdisc |= old.made_qdisc;
+                self.interfaces.insert(interface.index, attachment);
+                Ok(())
+            }
+            Err(error) => {
+                if is_gone(&error) {
+                    self.interfaces.insert(interface.index, old);
+                } else {
+                    let _ = self.unset_captured(interface.index);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Moves a program from clsact to TCX. Until the kernel is done with that an idle program holds the place there, or for a
@@ -210,9 +212,9 @@ pub fn has_tcx() -> io::Result<bool> {
 /// Number of the loopback device, which every network namespace has (include/net/net_namespace.h).
 const LOOPBACK: u32 = 1;
 
-/// Whether the interface went before a program could be attached to it.
+/// Whether the interface went before a program could be attached to it, or a link of it be led to another.
 pub fn is_gone(error: &anyhow::Error) -> bool {
-    is(error, libc::ENODEV)
+    is(error, libc::ENODEV) || is(error, libc::ENOLINK)
 }
 
 fn is(error: &anyhow::Error, code: i32) -> bool {

@@ -5,7 +5,7 @@ use std::{fs::File, os::fd::AsFd as _};
 use anyhow::{Context, Result};
 
 use super::{
-    hook::{Hook, program},
+    hook::{Hook, is_gone, program},
     load::{Datapath, loaded, sk_lookup},
 };
 use crate::{
@@ -108,9 +108,9 @@ impl Datapath {
     }
 }
 
-/// One hook's failure is not another's.
+/// One hook's failure is not another's, and that an interface is gone is none: a notice of that is on its way.
 fn said(repair: Result<Option<Repair>>) -> Option<Repair> {
-    repair.unwrap_or_else(|error| Some(Repair::Impossible(format!("{error:#}"))))
+    repair.unwrap_or_else(|error| (!is_gone(&error)).then(|| Repair::Impossible(format!("{error:#}"))))
 }
 
 fn tcx_place(ifindex: u32, program: u32) -> Result<Place> {
