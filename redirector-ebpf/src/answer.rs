@@ -11,7 +11,16 @@ use crate::{packet::Segment, reset, unreachable};
 /// How far an answer may go, in hops.
 pub const HOPS: u8 = 64;
 
-/// Answers a segment of TCP by a reset and a datagram by ICMP's port unreachable. What cannot be answered is dropped.
+/// Whether the packet can be answered at all; what cannot is dropped. A reset is not answered (RFC 9293, 3.10.7.1).
+#[inline(always)]
+pub fn is_due(segment: &Segment) -> bool {
+    match segment.flow().protocol {
+        Protocol::Tcp => !segment.resets(),
+        Protocol::Udp => unreachable::headers(segment).is_some(),
+    }
+}
+
+/// Answers a segment of TCP by a reset and a datagram by ICMP's port unreachable.
 #[inline(always)]
 pub fn send(ctx: &TcContext, segment: &Segment) -> i32 {
     match segment.flow().protocol {

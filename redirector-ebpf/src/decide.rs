@@ -7,7 +7,7 @@ use redirector_common::{
 };
 
 use crate::{
-    handoff, locals, next_hop,
+    answer, handoff, locals, next_hop,
     packet::Segment,
     proxy, route,
     socket::{Socket, state},
@@ -149,8 +149,7 @@ pub extern "C" fn decide(ctx: *mut __sk_buff, segment: *const Segment, word: u32
         existing_connection(ctx, segment, flow, word, place.local)
     };
     match outcome.verdict {
-        // A reset is not answered (RFC 9293, 3.10.7.1).
-        Verdict::Reset if segment.resets() => Outcome { verdict: Verdict::Dropped, ..outcome }.pack(),
+        Verdict::Reset if !answer::is_due(segment) => Outcome { verdict: Verdict::Dropped, ..outcome }.pack(),
         _ => outcome.pack(),
     }
 }

@@ -44,15 +44,19 @@ extern "C" fn unreachable(ctx: *mut __sk_buff, segment: *const Segment) -> i32 {
     back(&ctx, wrap(&ctx, segment))
 }
 
+/// Length of IP's headers, in bytes, where they are not too long to be sent back.
+#[inline(always)]
+pub fn headers(segment: &Segment) -> Option<usize> {
+    let headers = segment.transport().wrapping_sub(segment.network());
+    (headers <= MOST_HEADERS).then_some(headers)
+}
+
 /// Leaves of the datagram its headers, and puts those of the answer before them.
 #[inline(always)]
 fn wrap(ctx: &TcContext, segment: &Segment) -> Result<(), i64> {
     let (network, transport) = (segment.network(), segment.transport());
     let flow = segment.flow();
-    let headers = transport.wrapping_sub(network);
-    if headers > MOST_HEADERS {
-        return Err(0);
-    }
+    let headers = headers(segment).ok_or(0)?;
     let quoted = headers + UdpHdr::LEN;
     // SAFETY: the context is the kernel's own.
     match unsafe { bpf_skb_change_tail(ctx.skb.skb, (network + quoted) as u32, 0) } {

@@ -16,6 +16,7 @@ mod coexistence;
 mod commands;
 mod config;
 mod container;
+mod datagram_routes;
 mod datagrams;
 mod devices;
 mod envoy;

@@ -1,30 +1,30 @@
-//! Servers and clients of UDP. Each server answers a datagram with its name, the two addresses that it sees, and what it got,
+//! Servers of UDP. Each answers a datagram with its name, the two addresses that it sees, and what it got,
 //! from the address that the datagram was for: as a transparent proxy does.
+
+mod answers;
+mod client;
 
 use std::{
     collections::HashMap,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{self, IoSliceMut},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
     os::fd::AsRawFd as _,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt,
     sockopt::{Ipv4OrigDstAddr, Ipv6OrigDstAddr, UdpGroSegment},
 };
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{
-    DEADLINE, Netns, QUIET, World,
-    world::{FAMILIES, PROXY_PORT},
-};
+use super::Netns;
+use answers::{Connected, answer, answering_socket};
+pub use client::{Client, assert_datagram_refused};
 
 /// More than any datagram has, in bytes.
 const MOST: usize = 1 << 16;
@@ -250,185 +250,8 @@ struct Received {
     segment: usize,
 }
 
-/// A socket of a proxy that is connected to a client.
-struct Connected {
-    socket: UdpSocket,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Connected {
-    fn serve(socket: UdpSocket, name: String, destination: SocketAddr, peer: SocketAddr) -> Self {
-        let own = socket.try_clone().expect("share a socket");
-        let thread = thread::spawn(move || {
-            let mut bytes = vec![0; MOST];
-            // Its shutdown ends it, and so does the client's end.
-            while let Ok(length @ 1..) = own.recv(&mut bytes) {
-                let answer = answer(&format!("{name}'s"), destination, peer, &bytes[..length]);
-                if own.send(answer.as_bytes()).is_err() {
-                    break;
-                }
-            }
-        });
-        Self { socket, thread: Some(thread) }
-    }
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        // It is connected, unless the client's end was told.
-        let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("the connected socket's thread ends");
-        }
-    }
-}
-
-/// A transparent socket by which a proxy speaks as an address that may be another's.
-fn answering_socket(own: SocketAddr, peer: Option<SocketAddr>) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(own), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_reuse_address(true)?;
-    if own.is_ipv6() {
-        socket.set_ip_transparent_v6(true)?;
-    } else {
-        socket.set_ip_transparent_v4(true)?;
-    }
-    socket.bind(&own.into())?;
-    if let Some(peer) = peer {
-        socket.connect(&peer.into())?;
-    }
-    Ok(socket.into())
-}
-
-fn answer(name: &str, destination: SocketAddr, peer: SocketAddr, datagram: &[u8]) -> String {
-    format!("{name} {destination} {peer} {} {}", datagram.len(), digest(datagram))
-}
-
-fn digest(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    hasher.finish()
-}
-
 fn standard(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::new(v4.ip().into(), v4.port()));
     let v6 = || address.as_sockaddr_in6().map(|v6| SocketAddr::new(v6.ip().to_canonical(), v6.port()));
     v4.or_else(v6)
-}
-
-/// A client's socket, which is connected: it takes an answer from the address that it asks only, and hears of errors.
-pub struct Client {
-    socket: UdpSocket,
-    /// Itself, as it sees itself.
-    pub address: SocketAddr,
-    /// Whom it asks.
-    pub to: SocketAddr,
-}
-
-impl Client {
-    /// A socket of a namespace.
-    pub fn new(netns: &Netns, to: impl Into<SocketAddr>) -> Self {
-        let to = to.into();
-        let any: IpAddr =
-            if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let socket = netns.run(|| {
-            let socket = UdpSocket::bind((any, 0))?;
-            socket.connect(to)?;
-            io::Result::Ok(socket)
-        });
-        let socket = socket.unwrap_or_else(|error| panic!("a socket to {to}: {error}"));
-        socket.set_read_timeout(Some(DEADLINE)).expect("set a time-out");
-        let address = socket.local_addr().expect("a connected socket has an address");
-        Self { socket, address, to }
-    }
-
-    /// Sends a datagram.
-    #[track_caller]
-    pub fn send(&self, datagram: &[u8]) {
-        let sent = self.socket.send(datagram).unwrap_or_else(|error| panic!("send to {}: {error}", self.to));
-        assert_eq!(sent, datagram.len());
-    }
-
-    /// Has the kernel cut what is sent into datagrams of so many bytes, as late as it can (UDP_SEGMENT).
-    pub fn set_segment(&self, size: i32) {
-        setsockopt(&self.socket, nix::sys::socket::sockopt::UdpGsoSegment, &size).expect("set UDP_SEGMENT");
-    }
-
-    /// The next answer, whatever it says.
-    pub fn receive(&self) -> io::Result<String> {
-        let mut bytes = vec![0; MOST];
-        let length = self.socket.recv(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
-    }
-
-    /// The next answer, which says of the datagram that it is this one: who gives it.
-    pub fn answer_to(&self, datagram: &[u8]) -> io::Result<String> {
-        let said = self.receive()?;
-        let (name, rest) = said.split_once(' ').unwrap_or_default();
-        let expected = answer(name, self.to, self.address, datagram);
-        assert_eq!(said, expected, "what {name} sees, and {rest}");
-        Ok(name.to_owned())
-    }
-
-    /// Asks, and says who answers as the one that was asked, seeing the client's own address.
-    pub fn ask(&self) -> io::Result<String> {
-        let question = format!("who is {}?", self.to);
-        self.socket.send(question.as_bytes())?;
-        self.answer_to(question.as_bytes())
-    }
-}
-
-impl World {
-    /// Starts the proxy of UDP, transparent, in both families.
-    pub fn datagram_proxy(&self) -> [Datagrams; 2] {
-        FAMILIES.map(|family| self.receive(Receiver::proxy((family.loopback(), PROXY_PORT))))
-    }
-
-    /// Starts a receiver on the node that answers with the name `proxy`.
-    pub fn receive(&self, receiver: Receiver) -> Datagrams {
-        receiver.serve(&self.node, "proxy")
-    }
-
-    /// Asserts that a datagram of the client is answered by the server of this name, which sees its destination as the original
-    /// one, and answers from there.
-    #[track_caller]
-    pub fn assert_datagram_reaches(&self, to: impl Into<SocketAddr>, name: &str) {
-        self.assert_datagram_reaches_from(&self.client, to, name);
-    }
-
-    /// Asserts the same of one from another namespace.
-    #[track_caller]
-    pub fn assert_datagram_reaches_from(&self, from: &Netns, to: impl Into<SocketAddr>, name: &str) {
-        let client = Client::new(from, to);
-        let answers = client.ask().unwrap_or_else(|error| panic!("{} does not answer: {error}", client.to));
-        assert_eq!(answers, name, "who answers at {}", client.to);
-    }
-
-    /// Asserts that a datagram of the client is refused: its socket is told.
-    #[track_caller]
-    pub fn assert_datagram_refused(&self, to: impl Into<SocketAddr>) {
-        assert_datagram_refused(&Client::new(&self.client, to));
-    }
-
-    /// Asserts that a datagram of the client gets no answer of any kind.
-    #[track_caller]
-    pub fn assert_datagram_silent(&self, to: impl Into<SocketAddr>) {
-        let client = Client::new(&self.client, to);
-        client.set_patience(QUIET);
-        let error = client.ask().expect_err("nobody answers");
-        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "the answer of {}", client.to);
-    }
-}
-
-impl Client {
-    /// How long an answer is waited for.
-    pub fn set_patience(&self, patience: Duration) {
-        self.socket.set_read_timeout(Some(patience)).expect("set a time-out");
-    }
-}
-
-/// Asserts that a datagram of this client is refused: its socket is told.
-#[track_caller]
-pub fn assert_datagram_refused(client: &Client) {
-    let error = client.ask().map(|name| panic!("{name} answers as {}", client.to)).unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "the answer of {}", client.to);
 }

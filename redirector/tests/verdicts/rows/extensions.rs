@@ -9,7 +9,7 @@ use crate::{
     sockets::{port, taken},
     stage::proxy,
     support::world::Family,
-    table::{Expected, dropped, forwarded, marked, passed, to_proxy},
+    table::{Expected, dropped, forwarded, marked, passed, reset, to_proxy},
 };
 
 const V6: Family = Family::V6;
@@ -80,6 +80,7 @@ pub fn v6(rows: &mut Rows) {
     }
     lengths(rows);
     routes(rows);
+    refusals(rows);
 }
 
 /// Headers that say more than there is.
@@ -152,6 +153,17 @@ fn routes(rows: &mut Rows) {
     add("a special address", special, passed(Reason::SpecialAddress));
     let overheard = syn(V6, 8080).packet().extended(&chain).bytes(0, &[2, 0, 0, 0, 0, 9]);
     rows.add("a frame for another host, with options", overheard, passed(Reason::OtherHost));
+}
+
+/// A datagram is sent back with its extension headers, unless they are too long for that.
+fn refusals(rows: &mut Rows) {
+    for units in 1..=16 {
+        let packet = datagram(V6, 8399).packet().extended(&[Extension::padding(number::DESTINATION, units)]);
+        let fits = 40 + 8 * units <= 128;
+        let refused: fn(Reason) -> Expected = if fits { reset } else { dropped };
+        let expected = refused(Reason::NoListener).unavailable("dns-nobody-reset");
+        rows.add(format!("a datagram behind {units} units of options, else reset"), packet, expected);
+    }
 }
 
 /// The last step of a handshake by SYN cookie, with extension headers.
