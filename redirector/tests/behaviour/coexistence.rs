@@ -145,7 +145,7 @@ fn strangers(family: Family) -> Vec<(&'static str, Vec<u8>)> {
         ("not-new", frames::tcp(from, to, flag::SYN | flag::RST)),
         ("not-new", frames::tcp(from, to, 0)),
         ("not-new", frames::tcp(from, to, flag::FIN | flag::PSH | flag::URG)),
-        ("other-protocol", ip(17, &datagram)),
+        ("no-route", ip(17, &datagram)),
         ("other-protocol", ip(132, &segment)),
         ("other-protocol", ip(47, &segment)),
         ("other-protocol", ip(50, &segment)),
@@ -179,9 +179,9 @@ fn strangers_v4(syn: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         frame
     };
     vec![
-        ("fragment", changed(20, &[0x20, 0])),   // the first
         ("fragment", changed(20, &[0x20, 100])), // one in the middle
         ("fragment", changed(20, &[0, 200])),    // the last
+        ("fragment", changed(20, &[0x20, 0])),   // the first, too late
         ("malformed", changed(14, &[0x65])),     // version 6
         ("malformed", changed(14, &[0x44])),     // a header of 16 bytes
         ("malformed", changed(16, &[0, 19])),    // shorter than its header
@@ -198,12 +198,12 @@ fn strangers_v6(family: Family, syn: &[u8], segment: &[u8]) -> Vec<(&'static str
     let mut version = syn.to_vec();
     version[14] = 0x40;
     vec![
-        ("extension-header", behind(0, [6, 0, 1, 4, 0, 0, 0, 0])), // hop by hop, padding
-        ("extension-header", behind(60, [6, 0, 1, 4, 0, 0, 0, 0])), // destination options
-        ("extension-header", behind(43, [6, 0, 4, 0, 0, 0, 0, 0])), // routing
+        ("extension-header", behind(43, [6, 0, 4, 1, 0, 0, 0, 0])), // routing, with a segment left
         ("extension-header", behind(51, [6, 0, 0, 0, 0, 0, 0, 0])), // authentication
-        ("fragment", behind(44, [6, 0, 0, 1, 0, 0, 0, 9])),        // the first
-        ("fragment", behind(44, [6, 0, 0, 0x51, 0, 0, 0, 9])),     // one in the middle
+        ("extension-header", behind(135, [6, 0, 0, 0, 0, 0, 0, 0])), // mobility
+        ("extension-header", behind(139, [6, 0, 0, 0, 0, 0, 0, 0])), // host identity
+        ("fragment", behind(44, [6, 0, 0, 0x51, 0, 0, 0, 9])),      // one in the middle
+        ("fragment", behind(44, [6, 0, 0, 1, 0, 0, 0, 9])),         // the first, too late
         ("malformed", version),
         ("malformed", frames::ip(family.client(), family.service(), 6, &[])), // the length of a jumbogram
         ("truncated", frames::ethernet(ETH_P_IPV6, &syn[14..40])),
