@@ -8,6 +8,7 @@ mod host;
 mod ports;
 mod prefixes;
 mod routes;
+mod trial;
 
 pub use counts::*;
 pub use handoff::*;
@@ -15,6 +16,7 @@ pub use host::*;
 pub use ports::*;
 pub use prefixes::*;
 pub use routes::*;
+pub use trial::*;
 
 /// Key and data of the LPM tries as the agent sees them.
 #[cfg(feature = "user")]

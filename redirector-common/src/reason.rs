@@ -20,6 +20,16 @@ macro_rules! words {
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
+
+            /// The one with this number, if there is one.
+            pub fn from_number(number: u8) -> Option<Self> {
+                Self::ALL.get(usize::from(number)).copied()
+            }
+
+            /// The one that this is the word for.
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|one| one.word() == word)
+            }
         }
     };
 }
@@ -139,11 +149,6 @@ impl Reason {
     pub fn verdicts(self) -> impl Iterator<Item = Verdict> {
         let otherwise = [OnUnavailable::Pass, OnUnavailable::Drop, OnUnavailable::Reset];
         otherwise.into_iter().map(move |otherwise| self.verdict(otherwise as u8))
-    }
-
-    /// The reason with this number, if there is one.
-    pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(number)).copied()
     }
 }
 

@@ -16,6 +16,12 @@ pub fn give(state: HandoffState, flow: &Flow, route: u32, listener: u32) {
     unsafe { *slot = Handoff::new(state, flow, route, listener) };
 }
 
+/// Takes back what was handed over.
+#[inline(always)]
+pub fn clear() {
+    set(HandoffState::Empty);
+}
+
 /// What was handed over for this flow, which is thereby taken.
 #[inline(always)]
 pub fn take(flow: &Flow) -> Option<Handoff> {

@@ -17,7 +17,7 @@ use crate::{
     maps::settings,
     next_hop,
     packet::{self, Headers, Segment},
-    reset, route,
+    reset, route, trial,
 };
 
 /// What the program of a kind of link does with a packet.
@@ -62,7 +62,7 @@ fn routed<L: Link>(ctx: &TcContext, headers: &Headers, word: PortWord) -> Result
 #[inline(always)]
 fn settled<L: Link>(ctx: &TcContext, reason: Reason) -> i32 {
     let verdict = reason.verdict(OnUnavailable::Pass as u8);
-    count::packet(verdict, reason, ctx.len());
+    record(ctx, verdict, reason, None);
     if matches!(verdict, Verdict::Steered) {
         steer::<L>(ctx);
     }
@@ -77,10 +77,7 @@ fn conclude<L: Link>(ctx: &TcContext, segment: &Segment, outcome: &Outcome) -> i
         Verdict::Reset if segment.resets() => Verdict::Dropped,
         verdict => verdict,
     };
-    count::packet(verdict, outcome.reason, ctx.len());
-    if let Some(route) = outcome.route {
-        count::connection(route, outcome.reason);
-    }
+    record(ctx, verdict, outcome.reason, outcome.route);
     match verdict {
         Verdict::Steered => {
             steer::<L>(ctx);
@@ -90,6 +87,18 @@ fn conclude<L: Link>(ctx: &TcContext, segment: &Segment, outcome: &Outcome) -> i
         Verdict::Reset => reset::answer(ctx, segment),
         Verdict::Dropped => TCX_DROP,
         _ => TCX_NEXT,
+    }
+}
+
+/// Counts a packet, and the connection that it opens where a route decided one; or answers a test run that asks.
+#[inline(always)]
+fn record(ctx: &TcContext, verdict: Verdict, reason: Reason, route: Option<u32>) {
+    if trial::asks(ctx) {
+        return trial::answer(ctx, verdict, reason, route);
+    }
+    count::packet(verdict, reason, ctx.len());
+    if let Some(route) = route {
+        count::connection(route, reason);
     }
 }
 

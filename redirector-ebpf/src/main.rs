@@ -18,6 +18,7 @@ mod proxy;
 mod reset;
 mod route;
 mod socket;
+mod trial;
 
 use aya_ebpf::{
     bindings::{bpf_sk_lookup, sk_action::SK_PASS},

@@ -20,6 +20,7 @@ use tokio::{
 use crate::{
     api, config,
     datapath::{Datapath, Hook, Marking, Repair},
+    explain::{self, Explanation, Question},
     failure::{Exit, Failure},
     host::{self, Lock, Movable, Netfilter, Order, PolicyRouting, Watch},
     metrics::{BEAT, Metrics, Repaired, Server, Stage},
@@ -30,7 +31,7 @@ use crate::{
     sys,
 };
 use capture::Captures;
-use command::{Changed, Command, Handle, Refused};
+use command::{Changed, Command, Handle, Refused, Unexplained};
 use files::Files;
 use following::Following;
 use routes::Routes;
@@ -158,6 +159,7 @@ impl Agent {
                 Ok(views) => drop(reply.send(views)),
                 Err(error) => report::failed(Err(error)),
             },
+            Command::Explain { question, reply } => drop(reply.send(self.explain(question))),
             Command::Change { request, dry_run, since, reply } => {
                 let changed =
                     self.routes.requested(request).and_then(|change| self.change(&[change], dry_run));
@@ -169,6 +171,13 @@ impl Agent {
             Command::Reload { dry_run: true, reply } => drop(reply.send(self.apply_files(true))),
             Command::Reload { dry_run: false, reply } => drop(reply.send(self.reload())),
         }
+    }
+
+    /// Why a connection is, or is not, redirected.
+    fn explain(&mut self, question: Question) -> Result<Explanation, Unexplained> {
+        let place = self.following.place(&question.interface, &self.datapath)?;
+        explain::explain(question, &place, &self.routes.live, &mut self.datapath)
+            .map_err(|error| Unexplained::Kernel(format!("{error:#}")))
     }
 
     /// Changes routes, and follows what comes of it.

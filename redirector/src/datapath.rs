@@ -13,6 +13,7 @@ mod repair;
 mod route_names;
 mod routes;
 mod transparent;
+mod trial;
 
 pub use counters::{Counters, RouteTotals};
 pub use found::{BPFFS, Chain, Fill, Found, FoundMaps, FoundRoute, Member, OurProgram, Pin, RouteStats};

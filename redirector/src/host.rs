@@ -10,6 +10,7 @@ pub(crate) mod netlink;
 mod notices;
 mod policy_routing;
 pub(crate) mod qdisc;
+mod sockets;
 mod watch;
 
 pub use addresses::addresses;
@@ -23,4 +24,5 @@ pub use policy_routing::{
     Movable, Order, PolicyRouting, PolicyRoutingSettings, RoutingEntry, choose as choose_numbers,
     routing_entries, rules_before,
 };
+pub use sockets::{Connection, connection};
 pub use watch::Watch;

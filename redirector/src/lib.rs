@@ -6,6 +6,7 @@ pub mod check;
 pub mod cleanup;
 pub mod config;
 pub mod datapath;
+pub mod explain;
 pub mod failure;
 pub mod finding;
 pub mod host;

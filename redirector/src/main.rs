@@ -30,6 +30,8 @@ enum Command {
     Route(cli::route::RouteCommand),
     /// Look at what the running agent captures
     Interface(cli::interface::Interface),
+    /// Say why a connection is, or is not, redirected
+    Explain(cli::explain::Explain),
     /// Say whether this host can do what an agent will ask of it, and what stands in the way
     Check(cli::check::Check),
     /// Say how things stand: the agent, its programs, the proxies, the routes
@@ -76,6 +78,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Route(command) => command.run(),
         Command::Interface(command) => command.run(),
+        Command::Explain(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Cleanup(command) => command.run(),

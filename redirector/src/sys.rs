@@ -18,7 +18,7 @@ use std::{
     path::Path,
 };
 
-pub use test_run::test_run;
+pub use test_run::{Context, test_run};
 
 /// The cookie of the calling thread's network namespace: unique until the host reboots.
 ///

@@ -11,9 +11,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{SETTLED, capture::Captures, report};
+use super::{SETTLED, capture::Captures, command::Unexplained, report};
 use crate::{
     datapath::{Datapath, Repair},
+    explain::Place,
     host::{Image, Interface, Notices, Received},
     metrics::InterfaceState,
 };
@@ -105,6 +106,21 @@ impl Following {
     /// All interfaces.
     pub fn interfaces(&self) -> impl Iterator<Item = Interface> {
         self.image.interfaces()
+    }
+
+    /// An interface, as what becomes of its packets depends on it.
+    ///
+    /// # Errors
+    ///
+    /// There is none of this name.
+    pub fn place(&self, name: &str, datapath: &Datapath) -> Result<Place, Unexplained> {
+        let Some(Interface { index, .. }) = self.image.named(name) else {
+            let names: Vec<_> = self.interfaces().map(|interface| interface.name).collect();
+            return Err(Unexplained::NoInterface(names.join(", ")));
+        };
+        let captured = datapath.attachments().find(|(captured, ..)| *captured == index);
+        let captured = captured.map(|(_, hook, link)| (hook, link));
+        Ok(Place { index, mac: self.image.mac(index), captured })
     }
 
     /// Takes in the notices that have arrived, and reads everything if some were lost.

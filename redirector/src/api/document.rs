@@ -1,14 +1,19 @@
 //! What is answered.
 
+use std::net::SocketAddr;
+
 use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse as _, Response},
 };
+use redirector_common::Reason;
 use serde::Serialize;
 
 use crate::{
     agent::command::{Changed, InterfaceView, RouteView},
     config::RouteWords,
+    explain::{Explanation, Outcome, Program, Step},
+    routes::protocol_word,
 };
 
 #[derive(Serialize)]
@@ -96,6 +101,82 @@ pub(super) fn interfaces(views: &[InterfaceView]) -> Response {
         link: view.link,
     });
     json(StatusCode::OK, &Interfaces { version: 1, interfaces: interfaces.collect() })
+}
+
+#[derive(Serialize)]
+struct ExplanationDocument<'a> {
+    version: u32,
+    protocol: &'static str,
+    source: SocketAddr,
+    destination: SocketAddr,
+    interface: &'a str,
+    steps: Vec<StepDocument<'a>>,
+    #[serde(flatten)]
+    outcome: OutcomeDocument<'a>,
+    /// Null where no program sees the connection.
+    program: Option<ProgramDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct StepDocument<'a> {
+    what: &'a str,
+    found: &'a str,
+    so: &'a str,
+}
+
+#[derive(Serialize)]
+struct OutcomeDocument<'a> {
+    verdict: &'static str,
+    reason: Option<&'static str>,
+    route: Option<RouteName<'a>>,
+    target: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct RouteName<'a> {
+    origin: &'static str,
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct ProgramDocument<'a> {
+    name: &'a str,
+    agrees: bool,
+    #[serde(flatten)]
+    outcome: OutcomeDocument<'a>,
+}
+
+/// Why a connection is, or is not, redirected.
+pub(super) fn explanation(explanation: &Explanation) -> Response {
+    let Explanation { question, steps, outcome, program } = explanation;
+    let steps = steps.iter().map(|Step { what, found, so }| StepDocument { what, found, so });
+    let program = program.as_ref().map(|Program { name, outcome, agrees }| ProgramDocument {
+        name,
+        agrees: *agrees,
+        outcome: outcome.into(),
+    });
+    let document = ExplanationDocument {
+        version: 1,
+        protocol: protocol_word(question.protocol),
+        source: question.source,
+        destination: question.destination,
+        interface: &question.interface,
+        steps: steps.collect(),
+        outcome: outcome.into(),
+        program,
+    };
+    json(StatusCode::OK, &document)
+}
+
+impl<'a> From<&'a Outcome> for OutcomeDocument<'a> {
+    fn from(Outcome { verdict, reason, route, target }: &'a Outcome) -> Self {
+        Self {
+            verdict: verdict.word(),
+            reason: reason.map(Reason::word),
+            route: route.as_ref().map(|(origin, name)| RouteName { origin: origin.word(), name }),
+            target: target.as_deref(),
+        }
+    }
 }
 
 /// What a change did, or would do.

@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use super::document;
 use crate::{
-    agent::command::{Ended, Refused},
+    agent::command::{Ended, Refused, Unexplained},
     config::{Error, Errors},
+    explain::Question,
     routes::{Refusal, Tie},
 };
 
@@ -173,6 +174,17 @@ impl From<Refused> for ApiError {
             Refused::Host(message) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "host", message),
             Refused::Kernel(message) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "kernel", message),
         }
+    }
+}
+
+/// Why a connection was not explained.
+pub(super) fn unexplained(question: &Question, error: Unexplained) -> ApiError {
+    match error {
+        Unexplained::NoInterface(names) => {
+            let message = format!("there is no interface {}: there are {names}", question.interface);
+            ApiError::new(StatusCode::NOT_FOUND, "not-found", message)
+        }
+        Unexplained::Kernel(message) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "kernel", message),
     }
 }
 

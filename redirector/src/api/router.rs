@@ -37,6 +37,7 @@ pub(super) fn router(agent: Handle, bounds: Bounds) -> Router {
         .route("/v1/routes", get(list).post(add).put(apply).delete(remove))
         .route("/v1/routes/{name}", get(one).delete(remove_one))
         .route("/v1/interfaces", get(interfaces))
+        .route("/v1/explain", get(explain))
         .route("/v1/reload", post(reload))
         .fallback(async |uri: Uri| ApiError::no_such_path(uri.path()))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
@@ -94,6 +95,14 @@ async fn remove_one(State(api): State<Api>, Path(name): Path<String>, RawQuery(q
 async fn interfaces(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer {
     Parameters::read(query.as_deref(), &[])?;
     Ok(document::interfaces(&api.ask(api.agent.interfaces()).await?))
+}
+
+/// Why a connection is, or is not, redirected.
+async fn explain(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer {
+    let known = ["protocol", "source", "destination", "interface"];
+    let question = Parameters::read(query.as_deref(), &known)?.question()?;
+    let explanation = api.ask(api.agent.explain(question.clone())).await?;
+    Ok(document::explanation(&explanation.map_err(|error| error::unexplained(&question, error))?))
 }
 
 /// Reads the configuration files again.

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod check;
 pub mod cleanup;
 pub mod completion;
+pub mod explain;
 pub mod interface;
 pub mod route;
 pub mod run;

@@ -35,6 +35,21 @@ impl Datapath {
         self.learner()?.learn(proxy, protocol, family)
     }
 
+    /// The same for a SYN that comes by an interface: a listener may be bound to another device.
+    ///
+    /// # Errors
+    ///
+    /// The test run failed.
+    pub fn learn_by(
+        &mut self,
+        ifindex: u32,
+        proxy: u32,
+        protocol: Protocol,
+        family: Family,
+    ) -> Result<Listening> {
+        self.learner()?.run(ifindex, proxy, protocol, family)
+    }
+
     /// What looks listeners up.
     ///
     /// # Errors
@@ -53,12 +68,15 @@ impl Learner {
     ///
     /// The test run failed.
     pub fn learn(&self, proxy: u32, protocol: Protocol, family: Family) -> Result<Listening> {
-        let mut context = [0_u8; CONTEXT_SIZE];
-        let index = listener_index(proxy, protocol, family);
-        context[MARK..MARK + 4].copy_from_slice(&index.to_ne_bytes());
+        self.run(LOOPBACK, proxy, protocol, family)
+    }
+
+    fn run(&self, ifindex: u32, proxy: u32, protocol: Protocol, family: Family) -> Result<Listening> {
+        let mark = listener_index(proxy, protocol, family);
+        let mut context = sys::Context::new(mark, ifindex, [0; 5]);
         // The shortest packet that the kernel takes for a test run; the program does not read it.
         let packet = [0_u8; 14 + 20];
-        let number = sys::test_run(self.0.as_fd(), &packet, &context).context("run learn_listener")?;
+        let number = sys::test_run(self.0.as_fd(), &packet, &mut context).context("run learn_listener")?;
         let reason = u8::try_from(number).ok().and_then(Reason::from_number);
         Ok(match reason.with_context(|| format!("learn_listener returned {number}"))? {
             Reason::Proxy => Listening::Ready,
@@ -68,6 +86,5 @@ impl Learner {
     }
 }
 
-/// Size of `struct __sk_buff`, and the offset of its `mark` (include/uapi/linux/bpf.h).
-const CONTEXT_SIZE: usize = 192;
-const MARK: usize = 8;
+/// The loopback device (include/net/net_namespace.h, LOOPBACK_IFINDEX).
+const LOOPBACK: u32 = 1;

@@ -18,6 +18,7 @@ mod config;
 mod container;
 mod devices;
 mod envoy;
+mod explain;
 mod firewall;
 mod following;
 mod interfaces;

@@ -13,6 +13,7 @@ pub mod confined;
 pub mod envoy;
 pub mod files;
 pub mod frames;
+pub mod golden;
 pub mod http;
 pub mod kernel;
 pub mod left;

@@ -13,6 +13,7 @@ use redirector_common::Reason;
 
 mod answers;
 mod effects;
+mod explain;
 mod links;
 mod packet;
 mod rows;

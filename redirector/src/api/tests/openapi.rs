@@ -22,6 +22,12 @@ fn assert_is(description: &Value, schema: &str, document: &Value) {
     assert!(errors.is_empty(), "{errors:#?} in {document:#}");
 }
 
+macro_rules! explain {
+    ($source:literal, $destination:literal) => {
+        concat!("/v1/explain?protocol=tcp&source=", $source, "&destination=", $destination)
+    };
+}
+
 /// One request of each kind, and the status that it gets.
 fn rows() -> Vec<(u16, Method, &'static str, Option<Value>)> {
     let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
@@ -49,7 +55,16 @@ fn rows() -> Vec<(u16, Method, &'static str, Option<Value>)> {
         (400, delete.clone(), "/v1/routes/a?origin=api", None),
         (404, delete, "/v1/routes/b", None),
         (200, get.clone(), "/v1/interfaces", None),
-        (400, get, "/v1/interfaces?dry_run=true", None),
+        (400, get.clone(), "/v1/interfaces?dry_run=true", None),
+        (200, get.clone(), concat!(explain!("10.0.0.1", "10.96.0.1:80"), "&interface=eth0"), None),
+        (200, get.clone(), concat!(explain!("10.0.0.1:5000", "10.96.0.1:81"), "&interface=eth0"), None),
+        (200, get.clone(), concat!(explain!("fd00::1", "%5Bfd00::2%5D:80"), "&interface=eth1"), None),
+        (400, get.clone(), concat!(explain!("10.0.0.1", "[fd00::2]:80"), "&interface=eth0"), None),
+        (400, get.clone(), concat!(explain!("10.0.0.1", "10.96.0.1"), "&interface=eth0"), None),
+        (400, get.clone(), concat!(explain!("host", "10.96.0.1:80"), "&interface=eth0"), None),
+        (400, get.clone(), explain!("10.0.0.1", "10.96.0.1:80"), None),
+        (500, get.clone(), concat!(explain!("10.0.0.1", "10.96.0.1:80"), "&interface=eth2"), None),
+        (404, get, concat!(explain!("10.0.0.1", "10.96.0.1:80"), "&interface=eth7"), None),
         (422, post.clone(), "/v1/reload", None),
         (200, post.clone(), "/v1/reload?dry_run=true", None),
         (400, post, "/v1/reload?origin=api", None),
