@@ -3,6 +3,7 @@
 //! Every type is `repr(C)` or transparent, has no padding that is not a named field, and is asserted in size.
 
 mod counts;
+mod events;
 mod handoff;
 mod host;
 mod ports;
@@ -11,6 +12,7 @@ mod routes;
 mod trial;
 
 pub use counts::*;
+pub use events::*;
 pub use handoff::*;
 pub use host::*;
 pub use ports::*;
@@ -46,6 +48,12 @@ mod pod {
     unsafe impl aya::Pod for PacketCount {}
     // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
     unsafe impl aya::Pod for RouteCount {}
+    // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
+    unsafe impl aya::Pod for FlowEvent {}
+    // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
+    unsafe impl aya::Pod for EventSettings {}
+    // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
+    unsafe impl aya::Pod for EventLosses {}
     // SAFETY: `repr(transparent)` over four words: every bit pattern is a value, and there is no padding.
     unsafe impl aya::Pod for Address {}
 }

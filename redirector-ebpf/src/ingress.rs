@@ -12,6 +12,7 @@ use redirector_common::{
 use crate::{
     count,
     decide::{self, Outcome},
+    event,
     link::Link,
     locals,
     maps::settings,
@@ -29,6 +30,9 @@ pub fn run<L: Link>(ctx: &TcContext) -> i32 {
     };
     let word = route::port(headers.family, Protocol::Tcp, headers.destination_port);
     if word == PortWord::NONE {
+        if headers.opens() && event::wants_all() {
+            unnamed::<L>(ctx, &headers);
+        }
         return settled::<L>(ctx, Reason::NoRoute);
     }
     match routed::<L>(ctx, &headers, word) {
@@ -77,7 +81,10 @@ fn conclude<L: Link>(ctx: &TcContext, segment: &Segment, outcome: &Outcome) -> i
         Verdict::Reset if segment.resets() => Verdict::Dropped,
         verdict => verdict,
     };
-    record(ctx, verdict, outcome.reason, outcome.route);
+    let is_real = record(ctx, verdict, outcome.reason, outcome.route);
+    if is_real && segment.opens() {
+        event::tell(ctx, segment, verdict, outcome.reason, outcome.route);
+    }
     match verdict {
         Verdict::Steered => {
             steer::<L>(ctx);
@@ -90,16 +97,30 @@ fn conclude<L: Link>(ctx: &TcContext, segment: &Segment, outcome: &Outcome) -> i
     }
 }
 
-/// Counts a packet, and the connection that it opens where a route decided one; or answers a test run that asks.
+/// Tells of a new connection to a port that no route names, while somebody wants to know of these too.
 #[inline(always)]
-fn record(ctx: &TcContext, verdict: Verdict, reason: Reason, route: Option<u32>) {
+fn unnamed<L: Link>(ctx: &TcContext, headers: &Headers) {
+    if let Ok(destination) = headers.destination::<L>(ctx)
+        && let Ok(segment) = headers.segment::<L>(ctx, destination)
+        && !trial::asks(ctx)
+    {
+        event::tell_unnamed(ctx, &segment);
+    }
+}
+
+/// Counts a packet, and the connection that it opens where a route decided one; or answers a test run that asks. Whether it
+/// is a packet.
+#[inline(always)]
+fn record(ctx: &TcContext, verdict: Verdict, reason: Reason, route: Option<u32>) -> bool {
     if trial::asks(ctx) {
-        return trial::answer(ctx, verdict, reason, route);
+        trial::answer(ctx, verdict, reason, route);
+        return false;
     }
     count::packet(verdict, reason, ctx.len());
     if let Some(route) = route {
         count::connection(route, reason);
     }
+    true
 }
 
 /// Marks the packet: the host's rule on the mark has it delivered here, whatever its destination.

@@ -5,6 +5,7 @@
 
 mod count;
 mod decide;
+mod event;
 mod handoff;
 mod ingress;
 mod link;
