@@ -22,6 +22,7 @@ use crate::{
     datapath::{Datapath, Hook, Marking, Repair},
     explain::{self, Explanation, Question},
     failure::{Exit, Failure},
+    flows::Flows,
     host::{self, Lock, Movable, Netfilter, Order, PolicyRouting, Watch},
     metrics::{BEAT, Metrics, Repaired, Server, Stage},
     routes::{Compiled, Origin, RouteSets, live::Change},
@@ -70,7 +71,8 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
     let state = State::open(&settings.state_dir)?;
     let (handle, mut commands) = Handle::new();
     // What it asks waits until the agent is ready.
-    let api = api::Server::start(&state, handle)?;
+    let flows = Flows::new(settings.events_per_second);
+    let api = api::Server::start(&state, handle, flows.clone())?;
     // Watched before the host is read, so that no change is missed in between.
     let following = Following::new(captures)?;
     let mut rules = Watch::new()?;
@@ -85,7 +87,7 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
         MetricsListen::Off => None,
         MetricsListen::At(address) => Some(Server::start(address, metrics.clone())?),
     };
-    let mut agent = begin(lock, state, following, &settings, config, metrics.clone())?;
+    let mut agent = begin(lock, state, flows, following, &settings, config, metrics.clone())?;
     agent.datapath.attach_sk_lookup()?;
     // From here on traffic is steered. A crash before this leaves rules on a mark that no packet has; after it,
     // TCX programs and sk_lookup are gone with the process, and clsact filters stay and pass what they would steer.
@@ -291,6 +293,7 @@ impl Agent {
 fn begin(
     lock: Lock,
     state: State,
+    flows: Flows,
     mut following: Following,
     settings: &Settings,
     config: Option<PathBuf>,
@@ -299,7 +302,7 @@ fn begin(
     let (numbers, moved) = host::choose_numbers(settings.routing, settings.movable)?;
     report::moved(&moved);
     let mut datapath = Datapath::load(&settings.limits, Marking::new(numbers.mark))?;
-    let mut routes = Routes::new(settings.limits, &settings.protect, state);
+    let mut routes = Routes::new(settings.limits, &settings.protect, state, flows.clone());
     let delta = routes
         .begin(&mut datapath, &changes(&settings.routes))
         .map_err(|refused| Failure::new(Exit::Invalid, refused))?;
@@ -307,6 +310,7 @@ fn begin(
     routes::learn(&mut datapath, &delta)?;
     routes.state.set_refusal(None)?;
     metrics.published(&routes.live);
+    flows.source(datapath.flow_reader()?)?;
     metrics.source(datapath.maps()?, datapath.learner()?);
     let routing = PolicyRouting::install(numbers)?;
     let owned = settings.on_exit == OnExit::Detach;

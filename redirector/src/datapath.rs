@@ -3,6 +3,7 @@
 mod attach;
 mod counters;
 mod defunct;
+mod flows;
 mod found;
 mod hook;
 mod listeners;
@@ -16,6 +17,7 @@ mod transparent;
 mod trial;
 
 pub use counters::{Counters, RouteTotals};
+pub use flows::{FlowReader, RouteFacts, RouteTarget};
 pub use found::{BPFFS, Chain, Fill, Found, FoundMaps, FoundRoute, Member, OurProgram, Pin, RouteStats};
 pub(crate) use hook::program;
 pub use hook::{AttachMode, Hook, is_gone};

@@ -9,6 +9,7 @@ pub mod datapath;
 pub mod explain;
 pub mod failure;
 pub mod finding;
+pub mod flows;
 pub mod host;
 pub mod metrics;
 pub mod proxies;

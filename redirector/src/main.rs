@@ -30,6 +30,8 @@ enum Command {
     Route(cli::route::RouteCommand),
     /// Look at what the running agent captures
     Interface(cli::interface::Interface),
+    /// Show new connections, and what became of them
+    Flow(cli::flow::FlowCommand),
     /// Say why a connection is, or is not, redirected
     Explain(cli::explain::Explain),
     /// Say whether this host can do what an agent will ask of it, and what stands in the way
@@ -78,6 +80,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Route(command) => command.run(),
         Command::Interface(command) => command.run(),
+        Command::Flow(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Status(command) => command.run(),

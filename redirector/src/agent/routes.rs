@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     datapath::Datapath,
+    flows::Flows,
     host,
     routes::{
         self, Origin, PortRange, Protected, Refusal, Route, Target,
@@ -26,6 +27,7 @@ pub struct Routes {
     pub live: Live,
     /// Where those that the API gives are kept for the next agent.
     pub state: State,
+    flows: Flows,
     protect: Vec<Protected>,
     /// Unused, and no grace period has begun since.
     unused: Unused,
@@ -35,9 +37,10 @@ pub struct Routes {
 
 impl Routes {
     /// No routes yet but those that are built in.
-    pub fn new(limits: routes::Limits, protect: &[Protected], state: State) -> Self {
+    pub fn new(limits: routes::Limits, protect: &[Protected], state: State, flows: Flows) -> Self {
         let protect = protect.to_vec();
-        Self { live: Live::new(limits), state, protect, unused: Unused::default(), grace: None }
+        let live = Live::new(limits);
+        Self { live, state, flows, protect, unused: Unused::default(), grace: None }
     }
 
     /// Begins with the routes of these changes and with those that the API gave the last agent. If those no longer go
@@ -187,6 +190,8 @@ impl Routes {
     }
 
     fn remove(&mut self, datapath: &mut Datapath, unused: &Unused) -> Result<()> {
+        // What they decided is told by their names.
+        self.flows.read();
         datapath.remove_unused(unused)?;
         self.live.give_back(unused);
         Ok(())

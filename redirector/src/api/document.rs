@@ -1,6 +1,6 @@
 //! What is answered.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
@@ -13,6 +13,7 @@ use crate::{
     agent::command::{Changed, InterfaceView, RouteView},
     config::RouteWords,
     explain::{Explanation, Outcome, Program, Step},
+    flows::Item,
     routes::protocol_word,
 };
 
@@ -104,6 +105,12 @@ pub(super) fn interfaces(views: &[InterfaceView]) -> Response {
 }
 
 #[derive(Serialize)]
+struct Flows {
+    version: u32,
+    flows: Vec<serde_json::Value>,
+}
+
+#[derive(Serialize)]
 struct ExplanationDocument<'a> {
     version: u32,
     protocol: &'static str,
@@ -144,6 +151,12 @@ struct ProgramDocument<'a> {
     agrees: bool,
     #[serde(flatten)]
     outcome: OutcomeDocument<'a>,
+}
+
+/// New connections, and between them how many were lost.
+pub(super) fn flows(items: &[Arc<Item>]) -> Response {
+    let flows: Vec<_> = items.iter().flat_map(|item| item.documents(false)).collect();
+    json(StatusCode::OK, &Flows { version: 1, flows })
 }
 
 /// Why a connection is, or is not, redirected.

@@ -106,6 +106,11 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
     }
 
+    pub fn too_many_watch(most: u32) -> Self {
+        let message = format!("{most} clients watch already, and no more can");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", message)
+    }
+
     pub fn client_is_slow() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "timed-out", "the document did not arrive in time")
     }

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{connection::Bounds, error::ApiError};
-use crate::{config::keys::nearest, explain::Question, routes::Origin};
+use crate::{config::keys::nearest, explain::Question, flows::Filters, routes::Origin};
 
 /// The parameters after the path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(super) struct Parameters {
     pub dry_run: bool,
     /// Leave no other routes.
     pub replace: bool,
+    /// Connections to ports that no route names too.
+    pub all: bool,
     /// Only what this origin gives.
     pub origin: Option<Origin>,
     /// The others, with their texts.
@@ -60,6 +62,7 @@ impl Parameters {
             match key {
                 "dry_run" => parameters.dry_run = yes_or_no(key, &value)?,
                 "replace" => parameters.replace = yes_or_no(key, &value)?,
+                "all" => parameters.all = yes_or_no(key, &value)?,
                 "origin" => parameters.origin = Some(origin(&value)?),
                 key => drop(parameters.texts.insert(key.to_owned(), value.into_owned())),
             }
@@ -92,6 +95,45 @@ impl Parameters {
             return Err(ApiError::invalid("source and destination are of two address families"));
         }
         Ok(Question { protocol, source, destination, interface: text("interface")? })
+    }
+}
+
+impl Parameters {
+    /// What of the flows is wanted, of which there are names with `not_` before them too.
+    pub const FLOWS: [&str; 16] = [
+        "from",
+        "not_from",
+        "to",
+        "not_to",
+        "port",
+        "not_port",
+        "verdict",
+        "not_verdict",
+        "reason",
+        "not_reason",
+        "route",
+        "not_route",
+        "interface",
+        "not_interface",
+        "last",
+        "all",
+    ];
+
+    /// Which flows are wanted.
+    pub fn filters(&self) -> Result<Filters, ApiError> {
+        let mut filters = Filters::default();
+        let names = self.texts.iter().filter(|(name, _)| *name != "last");
+        for (name, values) in names {
+            filters.add(name, values).map_err(|error| ApiError::invalid(format!("`{name}`: {error}")))?;
+        }
+        Ok(filters)
+    }
+
+    /// How many of those that are kept are wanted, if that was said.
+    pub fn last(&self) -> Result<Option<usize>, ApiError> {
+        let Some(text) = self.texts.get("last") else { return Ok(None) };
+        let number = text.parse().map_err(|_| ApiError::invalid(format!("`last` is a number, not `{text}`")));
+        number.map(Some)
     }
 }
 

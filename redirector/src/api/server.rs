@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use axum::Router;
 use tokio::{
     net::UnixListener,
     sync::{Semaphore, oneshot},
@@ -21,7 +22,7 @@ use super::{
     router::router,
     socket::Socket,
 };
-use crate::{agent::command::Handle, state::State};
+use crate::{agent::command::Handle, flows::Flows, state::State};
 
 /// The API as it is served. When this is dropped its socket goes at once, what is being answered is answered or ends
 /// within a second, and nothing of it is left.
@@ -33,16 +34,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves the agent at the other end of the handle.
+    /// Serves the agent at the other end of the handle, and reads what the programs tell of flows.
     ///
     /// # Errors
     ///
     /// The socket cannot be bound, or the thread not be made.
-    pub fn start(state: &State, agent: Handle) -> Result<Self> {
-        Self::start_within(state, agent, Bounds::default())
+    pub fn start(state: &State, agent: Handle, flows: Flows) -> Result<Self> {
+        Self::start_within(state, agent, flows, Bounds::default())
     }
 
-    pub(super) fn start_within(state: &State, agent: Handle, bounds: Bounds) -> Result<Self> {
+    pub(super) fn start_within(state: &State, agent: Handle, flows: Flows, bounds: Bounds) -> Result<Self> {
         let socket = Socket::bind(state)?;
         let listener = socket.listener.try_clone().context("share the API's socket")?;
         let path = socket.path.clone();
@@ -55,8 +56,11 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
             runtime.block_on(async {
+                tokio::spawn(read(flows.clone()));
                 match UnixListener::from_std(listener) {
-                    Ok(listener) => accept(&listener, &path, agent, bounds, stopped).await,
+                    Ok(listener) => {
+                        accept(&listener, &path, router(agent, flows, bounds), bounds, stopped).await
+                    }
                     Err(error) => eprintln!("warning: serve the API: {error}"),
                 }
             });
@@ -84,15 +88,25 @@ impl Drop for Server {
     }
 }
 
+/// Reads what the programs tell, before they find no room for more.
+async fn read(flows: Flows) {
+    loop {
+        flows.read();
+        tokio::select! {
+            () = sleep(flows.pause()) => {}
+            () = flows.watched() => {}
+        }
+    }
+}
+
 /// Takes connections until it is told to stop, and then waits for those that there are.
 async fn accept(
     listener: &UnixListener,
     path: &std::path::Path,
-    agent: Handle,
+    router: Router,
     bounds: Bounds,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    let router = router(agent, bounds);
     let places = Arc::new(Semaphore::new(bounds.connections));
     let mut refusals = Refusals::default();
     loop {

@@ -5,6 +5,7 @@ pub mod check;
 pub mod cleanup;
 pub mod completion;
 pub mod explain;
+pub mod flow;
 pub mod interface;
 pub mod route;
 pub mod run;

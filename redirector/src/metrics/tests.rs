@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use redirector_common::{Reason, Verdict, entries::PacketCount};
+use redirector_common::{
+    Reason, Verdict,
+    entries::{EventLosses, PacketCount},
+};
 
 use super::{
     document, encode,
@@ -149,6 +152,7 @@ fn snapshot() -> Snapshot {
         routes,
         fill: vec![("ROUTES", Fill { entries: 1, capacity: 2 })],
         proxies: BTreeMap::from([(([127, 0, 0, 1], 15001).into(), false)]),
+        events_lost: EventLosses { rate: 2, full: 1 },
     };
     Snapshot { recorded: Metrics::new(), kernel: Some(kernel), process: Process::default() }
 }

@@ -20,6 +20,7 @@ mod devices;
 mod envoy;
 mod explain;
 mod firewall;
+mod flows;
 mod following;
 mod interfaces;
 mod ipvs;
