@@ -66,7 +66,7 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
         Failure::new(Exit::No, error).hint("end it first: two agents would steer the same packets")
     })?;
     if let Err(error) = sys::raise_descriptor_limit() {
-        eprintln!("warning: raise the limit of open descriptors: {error}");
+        tracing::warn!("raise the limit of open descriptors: {error}");
     }
     let state = State::open(&settings.state_dir)?;
     let (handle, mut commands) = Handle::new();
@@ -161,6 +161,7 @@ impl Agent {
                 Ok(views) => drop(reply.send(views)),
                 Err(error) => report::failed(Err(error)),
             },
+            Command::Status(reply) => drop(reply.send(views::status(&self.routes, &self.metrics))),
             Command::Explain { question, reply } => drop(reply.send(self.explain(question))),
             Command::Change { request, dry_run, since, reply } => {
                 let changed =

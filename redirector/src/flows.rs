@@ -39,10 +39,11 @@ struct Inner {
     state: Mutex<State>,
     /// Somebody begins to watch.
     watched: Notify,
-    items: broadcast::Sender<Arc<Item>>,
 }
 
 struct State {
+    /// Nothing once there are no more to come.
+    items: Option<broadcast::Sender<Arc<Item>>>,
     /// Nothing before the programs are loaded.
     reader: Option<FlowReader>,
     per_second: u32,
@@ -65,6 +66,7 @@ impl Flows {
     /// Of programs that are not loaded yet, and that tell of so many connections at most in a second.
     pub fn new(per_second: u32) -> Self {
         let state = State {
+            items: Some(broadcast::channel(BEHIND).0),
             reader: None,
             per_second,
             kept: VecDeque::new(),
@@ -73,7 +75,7 @@ impl Flows {
             all: 0,
         };
         let (state, watched) = (Mutex::new(state), Notify::new());
-        Self(Arc::new(Inner { state, watched, items: broadcast::channel(BEHIND).0 }))
+        Self(Arc::new(Inner { state, watched }))
     }
 
     /// The programs are loaded: from here on they tell.
@@ -89,7 +91,7 @@ impl Flows {
 
     /// Reads what the programs have told so far.
     pub fn read(&self) {
-        self.state().read(&self.0.items);
+        self.state().read();
     }
 
     /// How long to wait before the next reading, so that the programs find room meanwhile.
@@ -105,25 +107,33 @@ impl Flows {
     /// What is kept, the oldest first.
     pub fn kept(&self) -> Vec<Arc<Item>> {
         let mut state = self.state();
-        state.read(&self.0.items);
+        state.read();
         state.kept.iter().cloned().collect()
     }
 
     /// Watches from now on; with what is kept of before. With `all`, connections to ports that no route names are told of too.
     pub fn watch(&self, all: bool) -> (Vec<Arc<Item>>, Watcher) {
         let mut state = self.state();
-        state.read(&self.0.items);
+        state.read();
+        // Of one that has ended, the end.
+        let items =
+            state.items.as_ref().map_or_else(|| broadcast::channel(1).1, broadcast::Sender::subscribe);
         let kept = state.kept.iter().cloned().collect();
         state.watchers += 1;
         state.all += u32::from(all);
         report(state.set());
         self.0.watched.notify_one();
-        (kept, Watcher { flows: self.clone(), all, items: self.0.items.subscribe() })
+        (kept, Watcher { flows: self.clone(), all, items })
     }
 
     /// Waits until somebody begins to watch, who is not to wait for the end of a long pause.
     pub async fn watched(&self) {
         self.0.watched.notified().await;
+    }
+
+    /// No more are to come: who watches is told.
+    pub fn end(&self) {
+        self.state().items = None;
     }
 
     /// How many watch.
@@ -134,10 +144,7 @@ impl Flows {
     /// Hands an item on as if the programs had told of it.
     #[cfg(test)]
     pub(crate) fn tell(&self, item: Item) {
-        let item = Arc::new(item);
-        let mut state = self.state();
-        state.keep(&item);
-        let _ = self.0.items.send(item);
+        self.state().tell(item);
     }
 
     /// A thread that panicked left the state as good as it was.
@@ -158,7 +165,7 @@ impl State {
         }
     }
 
-    fn read(&mut self, items: &broadcast::Sender<Arc<Item>>) {
+    fn read(&mut self) {
         let Some(reader) = &mut self.reader else { return };
         let mut names = Names::new();
         let mut read = Vec::new();
@@ -175,40 +182,40 @@ impl State {
                 read.push(Item::Lost { rate: since.rate, full: since.full });
             }
         }
-        for item in read {
-            let item = Arc::new(item);
-            self.keep(&item);
-            // Nobody watches, perhaps.
-            let _ = items.send(item);
-        }
+        read.into_iter().for_each(|item| self.tell(item));
     }
 
-    fn keep(&mut self, item: &Arc<Item>) {
+    fn tell(&mut self, item: Item) {
+        let item = Arc::new(item);
+        if let Some(items) = &self.items {
+            // Nobody watches, perhaps.
+            let _ = items.send(item.clone());
+        }
         // What somebody wants to see of the traffic that no route concerns would drive out the rest.
-        if matches!(**item, Item::Flow(Flow { is_unnamed: true, .. })) {
+        if matches!(*item, Item::Flow(Flow { is_unnamed: true, .. })) {
             return;
         }
         if self.kept.len() == KEPT {
             self.kept.pop_front();
         }
-        self.kept.push_back(item.clone());
+        self.kept.push_back(item);
     }
 }
 
 impl Watcher {
-    /// The next item. What came while too many were waiting is lost, and how many they were is an item itself.
-    pub async fn next(&mut self) -> Arc<Item> {
+    /// The next item, until there are no more to come. What came while too many were waiting is lost, and how many they were is
+    /// an item itself.
+    pub async fn next(&mut self) -> Option<Arc<Item>> {
         loop {
             match self.items.recv().await {
                 Ok(item) if self.all || !matches!(*item, Item::Flow(Flow { is_unnamed: true, .. })) => {
-                    return item;
+                    return Some(item);
                 }
                 Ok(_) => {}
                 Err(broadcast::error::RecvError::Lagged(behind)) => {
-                    return Arc::new(Item::Behind { items: behind });
+                    return Some(Arc::new(Item::Behind { items: behind }));
                 }
-                // The sender is in `flows`.
-                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+                Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
     }

@@ -24,5 +24,5 @@ pub use policy_routing::{
     Movable, Order, PolicyRouting, PolicyRoutingSettings, RoutingEntry, choose as choose_numbers,
     routing_entries, rules_before,
 };
-pub use sockets::{Connection, connection};
+pub use sockets::{Connection, connection, listening};
 pub use watch::Watch;

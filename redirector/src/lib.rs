@@ -11,6 +11,7 @@ pub mod failure;
 pub mod finding;
 pub mod flows;
 pub mod host;
+pub mod logs;
 pub mod metrics;
 pub mod proxies;
 pub mod routes;

@@ -6,6 +6,7 @@ use crate::{
     config::RoutePlaces,
     datapath::AttachMode,
     host::{Movable, NetfilterMode, PolicyRoutingSettings},
+    logs::{Format, Level},
     routes::{Limits, Origin, PROTECT, Protected, RouteSets},
 };
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Where metrics and health are served.
     pub metrics_listen: MetricsListen,
+    /// How much is written to the log at first, and how.
+    pub log: (Level, Format),
 }
 
 /// Where metrics and health are served.
@@ -120,6 +123,7 @@ impl Default for Settings {
             reconcile: Duration::from_secs(30),
             events_per_second: 1000,
             state_dir: PathBuf::from("/run/redirector"),
+            log: Default::default(),
             metrics_listen: MetricsListen::At(SocketAddr::from(([127, 0, 0, 1], 9464))),
         }
     }

@@ -22,6 +22,7 @@ pub struct Handle(mpsc::Sender<Command>);
 pub(super) enum Command {
     Routes(oneshot::Sender<Vec<RouteView>>),
     Interfaces(oneshot::Sender<Vec<InterfaceView>>),
+    Status(oneshot::Sender<StatusView>),
     Explain {
         question: Question,
         reply: oneshot::Sender<Result<Explanation, Unexplained>>,
@@ -125,6 +126,15 @@ pub struct InterfaceView {
     pub link: &'static str,
 }
 
+/// What only the running agent knows of how things stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusView {
+    /// Routes by origin.
+    pub routes: Vec<(Origin, usize)>,
+    /// What others changed and was repaired: what, and how often.
+    pub repaired: Vec<(&'static str, u64)>,
+}
+
 /// Why a connection could not be explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unexplained {
@@ -161,6 +171,15 @@ impl Handle {
     /// The agent has ended.
     pub async fn interfaces(&self) -> Result<Vec<InterfaceView>, Ended> {
         self.ask(Command::Interfaces).await
+    }
+
+    /// What only the agent knows of how things stand.
+    ///
+    /// # Errors
+    ///
+    /// The agent has ended.
+    pub async fn status(&self) -> Result<StatusView, Ended> {
+        self.ask(Command::Status).await
     }
 
     /// Why a connection is, or is not, redirected.

@@ -53,7 +53,7 @@ impl Routes {
         let host = |error| Refused::Host(format!("{error:#}"));
         let loaded = self.state.load().map_err(host)?;
         if let Some(warning) = loaded.warning {
-            eprintln!("warning: {warning}");
+            tracing::warn!("{warning}");
         }
         if !loaded.routes.is_empty() {
             let api = Change { origin: Origin::Api, remove: Vec::new(), add: loaded.routes };
@@ -62,8 +62,8 @@ impl Routes {
                 Err(refused) => {
                     let (_, delta) = self.change(datapath, changes, false)?;
                     let path = self.state.put_aside().map_err(host)?;
-                    eprintln!(
-                        "warning: the API's routes of the last agent are left out; they are in {} now\n{refused}",
+                    tracing::warn!(
+                        "the API's routes of the last agent are left out; they are in {} now\n{refused}",
                         path.display()
                     );
                     return Ok(delta);

@@ -4,14 +4,15 @@ use anyhow::Result;
 use redirector_common::{Protocol, entries::RouteKind};
 
 use super::{
-    command::{InterfaceView, RouteView},
+    command::{InterfaceView, RouteView, StatusView},
     listener_addresses, report,
     routes::Routes,
 };
 use crate::{
     datapath::{Datapath, Listening},
     host::{self, Link},
-    routes::{Target, live::Slot, proxy_entry},
+    metrics::Metrics,
+    routes::{Origin, Target, live::Slot, proxy_entry},
 };
 
 /// Every route, by origin and name.
@@ -55,6 +56,12 @@ fn available(datapath: &mut Datapath, target: &Target, slot: u32) -> Result<Opti
             Ok(Some(if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }))
         }
     }
+}
+
+/// What only the agent knows.
+pub fn status(routes: &Routes, metrics: &Metrics) -> StatusView {
+    let origins = Origin::ALL.into_iter().map(|origin| (origin, routes.live.count(origin)));
+    StatusView { routes: origins.collect(), repaired: metrics.repairs() }
 }
 
 /// Every interface that is captured.

@@ -1,6 +1,6 @@
 //! What is answered.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
@@ -10,10 +10,11 @@ use redirector_common::Reason;
 use serde::Serialize;
 
 use crate::{
-    agent::command::{Changed, InterfaceView, RouteView},
+    agent::command::{Changed, InterfaceView, RouteView, StatusView},
     config::RouteWords,
     explain::{Explanation, Outcome, Program, Step},
     flows::Item,
+    logs,
     routes::protocol_word,
 };
 
@@ -105,6 +106,23 @@ pub(super) fn interfaces(views: &[InterfaceView]) -> Response {
 }
 
 #[derive(Serialize)]
+struct Status {
+    version: u32,
+    /// By origin.
+    routes: BTreeMap<&'static str, usize>,
+    /// How often, by what.
+    repaired: BTreeMap<&'static str, u64>,
+    /// Clients that watch flows.
+    watchers: u32,
+}
+
+#[derive(Serialize)]
+struct Log {
+    version: u32,
+    level: &'static str,
+}
+
+#[derive(Serialize)]
 struct Flows {
     version: u32,
     flows: Vec<serde_json::Value>,
@@ -157,6 +175,18 @@ struct ProgramDocument<'a> {
 pub(super) fn flows(items: &[Arc<Item>]) -> Response {
     let flows: Vec<_> = items.iter().flat_map(|item| item.documents(false)).collect();
     json(StatusCode::OK, &Flows { version: 1, flows })
+}
+
+/// What only the agent knows of how things stand.
+pub(super) fn status(view: &StatusView, watchers: u32) -> Response {
+    let routes = view.routes.iter().map(|(origin, routes)| (origin.word(), *routes)).collect();
+    let repaired = view.repaired.iter().copied().collect();
+    json(StatusCode::OK, &Status { version: 1, routes, repaired, watchers })
+}
+
+/// How much the agent writes to its log.
+pub(super) fn log() -> Response {
+    json(StatusCode::OK, &Log { version: 1, level: logs::level().word() })
 }
 
 /// Why a connection is, or is not, redirected.

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{connection::Bounds, error::ApiError};
-use crate::{config::keys::nearest, explain::Question, flows::Filters, routes::Origin};
+use crate::{config::keys::nearest, explain::Question, flows::Filters, logs, routes::Origin};
 
 /// The parameters after the path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,9 +33,6 @@ pub(super) struct Parameters {
     /// The others, with their texts.
     texts: BTreeMap<String, String>,
 }
-
-const ORIGINS: [Origin; 5] =
-    [Origin::CommandLine, Origin::Files, Origin::Api, Origin::Kubernetes, Origin::BuiltIn];
 
 impl Parameters {
     /// Reads them, and refuses what this request does not have: `?dryrun=true` would change everything else.
@@ -129,6 +126,14 @@ impl Parameters {
         Ok(filters)
     }
 
+    /// How much is to be written to the log.
+    pub fn level(&self) -> Result<logs::Level, ApiError> {
+        let words = logs::Level::ALL.map(logs::Level::word).join(", ");
+        let word = self.texts.get("level").ok_or_else(|| ApiError::invalid("`level` is missing"))?;
+        logs::Level::from_word(word)
+            .ok_or_else(|| ApiError::invalid(format!("`{word}` is no level: there are {words}")))
+    }
+
     /// How many of those that are kept are wanted, if that was said.
     pub fn last(&self) -> Result<Option<usize>, ApiError> {
         let Some(text) = self.texts.get("last") else { return Ok(None) };
@@ -155,8 +160,8 @@ fn yes_or_no(key: &str, value: &str) -> Result<bool, ApiError> {
 }
 
 fn origin(word: &str) -> Result<Origin, ApiError> {
-    let words = ORIGINS.map(Origin::word);
-    ORIGINS.into_iter().find(|origin| origin.word() == word).ok_or_else(|| {
+    let words = Origin::ALL.map(Origin::word);
+    Origin::ALL.into_iter().find(|origin| origin.word() == word).ok_or_else(|| {
         ApiError::invalid(format!("`{word}` is not an origin: there are {}", words.join(", ")))
     })
 }

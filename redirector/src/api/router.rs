@@ -23,6 +23,7 @@ use crate::{
     agent::command::{Changed, Ended, Handle, Refused, Request},
     config::{self, Errors, Syntax},
     flows::{Filters, Flows, Item},
+    logs,
 };
 
 type Answer = Result<Response, ApiError>;
@@ -42,9 +43,11 @@ pub(super) fn router(agent: Handle, flows: Flows, bounds: Bounds) -> Router {
         .route("/v1/routes", get(list).post(add).put(apply).delete(remove))
         .route("/v1/routes/{name}", get(one).delete(remove_one))
         .route("/v1/interfaces", get(interfaces))
+        .route("/v1/status", get(status))
         .route("/v1/explain", get(explain))
         .route("/v1/flows", get(list_flows))
         .route("/v1/flows/watch", get(watch_flows))
+        .route("/v1/log", get(log).put(set_log))
         .route("/v1/reload", post(reload))
         .fallback(async |uri: Uri| ApiError::no_such_path(uri.path()))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
@@ -104,6 +107,12 @@ async fn interfaces(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer
     Ok(document::interfaces(&api.ask(api.agent.interfaces()).await?))
 }
 
+/// What only the agent knows of how things stand.
+async fn status(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer {
+    Parameters::read(query.as_deref(), &[])?;
+    Ok(document::status(&api.ask(api.agent.status()).await?, api.flows.watchers()))
+}
+
 /// Why a connection is, or is not, redirected.
 async fn explain(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer {
     let known = ["protocol", "source", "destination", "interface"];
@@ -144,6 +153,19 @@ fn last_of(kept: &[Arc<Item>], filters: &Filters, last: usize) -> Vec<Arc<Item>>
         kept.iter().rev().filter(|item| filters.take(item)).take(last).cloned().collect();
     wanted.reverse();
     wanted
+}
+
+/// How much the agent writes to its log.
+async fn log(RawQuery(query): RawQuery) -> Answer {
+    Parameters::read(query.as_deref(), &[])?;
+    Ok(document::log())
+}
+
+/// Has it write more or less.
+async fn set_log(RawQuery(query): RawQuery) -> Answer {
+    let level = Parameters::read(query.as_deref(), &["level"])?.level()?;
+    logs::set_level(level);
+    Ok(document::log())
 }
 
 /// Reads the configuration files again.

@@ -28,6 +28,7 @@ use crate::{agent::command::Handle, flows::Flows, state::State};
 /// within a second, and nothing of it is left.
 pub struct Server {
     socket: Socket,
+    flows: Flows,
     /// Told by being dropped.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -54,6 +55,7 @@ impl Server {
             .build()
             .context("prepare the API's thread")?;
         let (stop, stopped) = oneshot::channel();
+        let of_server = flows.clone();
         let serve = move || {
             runtime.block_on(async {
                 tokio::spawn(read(flows.clone()));
@@ -61,14 +63,14 @@ impl Server {
                     Ok(listener) => {
                         accept(&listener, &path, router(agent, flows, bounds), bounds, stopped).await
                     }
-                    Err(error) => eprintln!("warning: serve the API: {error}"),
+                    Err(error) => tracing::warn!("serve the API: {error}"),
                 }
             });
             runtime.shutdown_background();
         };
         let thread = thread::Builder::new().name("api".to_owned()).spawn(serve);
         let thread = thread.context("start the API's thread")?;
-        Ok(Self { socket, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { socket, flows: of_server, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it is served.
@@ -80,6 +82,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.socket.path);
+        self.flows.end();
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             // It has said what it died of.
@@ -147,7 +150,7 @@ async fn rest(error: &io::Error) {
     if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
         return;
     }
-    eprintln!("warning: take a connection to the API: {error}");
+    tracing::warn!("take a connection to the API: {error}");
     sleep(Duration::from_millis(100)).await;
 }
 
@@ -169,7 +172,9 @@ impl Refusals {
             0 => String::new(),
             more => format!(", and {more} more before"),
         };
-        eprintln!("api: refused {who}{more}: neither root, nor the agent's user, nor of the socket's group");
+        tracing::info!(
+            "api: refused {who}{more}: neither root, nor the agent's user, nor of the socket's group"
+        );
         self.said = Some(Instant::now());
     }
 }

@@ -43,7 +43,10 @@ async fn write(
     }
     loop {
         let item = tokio::select! {
-            item = watcher.next() => item,
+            item = watcher.next() => match item {
+                Some(item) => item,
+                None => return,
+            },
             // What there was is taken, so that nobody is slow.
             () = sleep(life.age / 3) => {
                 life.renew();

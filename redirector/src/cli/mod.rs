@@ -7,6 +7,7 @@ pub mod completion;
 pub mod explain;
 pub mod flow;
 pub mod interface;
+pub mod log;
 pub mod route;
 pub mod run;
 pub mod status;

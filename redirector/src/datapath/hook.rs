@@ -80,7 +80,7 @@ impl Datapath {
         };
         let attachment = attached.with_context(|| format!("attach {program} to {name}"))?;
         let hook = attachment.hook;
-        tracing::info!(program, ifindex = interface.index, interface = name, %hook, "attached");
+        tracing::debug!(program, ifindex = interface.index, interface = name, %hook, "attached");
         Ok(attachment)
     }
 

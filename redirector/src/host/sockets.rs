@@ -1,9 +1,9 @@
 //! Which socket of this host has a packet, by the kernel's own look-up (net/ipv4/inet_diag.c).
 
-use std::io;
+use std::{io, net::IpAddr};
 
 use anyhow::{Context as _, Result};
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::{
     SockDiagMessage,
     inet::{ExtensionFlags, InetRequest, SocketId, StateFlags, Timer},
@@ -57,16 +57,7 @@ pub fn connection(flow: &Flow) -> Result<Connection> {
 }
 
 fn look_up(flow: &Flow) -> io::Result<Connection> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    let mut packet = NetlinkMessage::from(SockDiagMessage::InetRequest(request(flow)));
-    packet.header.flags = NLM_F_REQUEST;
-    packet.finalize();
-    let mut bytes = vec![0; packet.buffer_len()];
-    packet.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    let (datagram, _) = socket.recv_from_full()?;
+    let (datagram, _) = ask(request(flow), NLM_F_REQUEST)?.recv_from_full()?;
     for message in netlink::messages::<SockDiagMessage>(&datagram) {
         match message?.payload {
             NetlinkPayload::Error(error) => return Err(error.to_io()),
@@ -80,6 +71,58 @@ fn look_up(flow: &Flow) -> io::Result<Connection> {
         }
     }
     Ok(Connection::None)
+}
+
+/// The addresses that TCP sockets wait at on a port, each as often as there are sockets.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn listening(port: u16) -> Result<Vec<IpAddr>> {
+    let mut found = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let request = InetRequest {
+            family: family as u8,
+            protocol: libc::IPPROTO_TCP as u8,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::LISTEN,
+            socket_id: SocketId { source_port: port, ..SocketId::new_v6() },
+        };
+        dump(request, &mut found).context("list the sockets of a port")?;
+    }
+    Ok(found)
+}
+
+fn dump(request: InetRequest, found: &mut Vec<IpAddr>) -> io::Result<()> {
+    let port = request.socket_id.source_port;
+    let socket = ask(request, NLM_F_REQUEST | NLM_F_DUMP)?;
+    loop {
+        let (datagram, _) = socket.recv_from_full()?;
+        for message in netlink::messages::<SockDiagMessage>(&datagram) {
+            match message?.payload {
+                NetlinkPayload::Done(_) => return Ok(()),
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(answer)) => {
+                    let id = &answer.header.socket_id;
+                    found.extend((id.source_port == port).then_some(id.source_address));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn ask(request: InetRequest, flags: u16) -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let mut packet = NetlinkMessage::from(SockDiagMessage::InetRequest(request));
+    packet.header.flags = flags;
+    packet.finalize();
+    let mut bytes = vec![0; packet.buffer_len()];
+    packet.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    Ok(socket)
 }
 
 fn of_state(state: u8) -> Connection {

@@ -27,6 +27,7 @@ mod ipvs;
 mod lifecycle;
 mod links;
 mod listeners;
+mod logs;
 mod loopback;
 mod metrics;
 mod neighbours;

@@ -4,7 +4,9 @@ use std::{thread, time::Duration};
 
 use redirector_common::{Reason, Verdict};
 
-use super::{Changed, Command, Handle, InterfaceView, Override, Refused, Request, RouteView, Unexplained};
+use super::{
+    Changed, Command, Handle, InterfaceView, Override, Refused, Request, RouteView, StatusView, Unexplained,
+};
 use crate::{
     explain::{Explanation, Outcome, Program, Question, Step},
     routes::{Limits, Origin, Route, RouteSets, compile},
@@ -49,6 +51,10 @@ impl Fake {
                 program: "tc_ingress".to_owned(),
                 link: "ethernet",
             }])),
+            Command::Status(reply) => {
+                let routes = sets.iter().map(|(origin, routes)| (*origin, routes.len())).collect();
+                drop(reply.send(StatusView { routes, repaired: vec![("rules", 2)] }));
+            }
             Command::Explain { question, reply } => drop(reply.send(explain(question))),
             Command::Change { request, dry_run, since, reply } => {
                 assert!(since.elapsed() < Duration::from_secs(60));

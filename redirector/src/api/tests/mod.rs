@@ -1,6 +1,7 @@
 //! The API over its real socket, with an agent that has no datapath.
 
 mod documents;
+mod flows;
 mod hostile;
 mod openapi;
 mod peers;
