@@ -30,6 +30,7 @@ mod listeners;
 mod logs;
 mod loopback;
 mod metrics;
+mod monitoring;
 mod neighbours;
 mod netfilter;
 mod next_hops;

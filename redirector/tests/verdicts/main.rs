@@ -13,6 +13,7 @@ use redirector_common::Reason;
 
 mod answers;
 mod effects;
+mod events;
 mod explain;
 mod links;
 mod packet;
@@ -32,9 +33,9 @@ use table::Row;
 const VERIFIED: [(&str, u32); 5] = [
     ("learn_listener", 209),
     ("sk_lookup", 2413),
-    ("tc_ingress", 7507),
-    ("tc_ingress_l3", 7918),
-    ("tc_ingress_port", 7723),
+    ("tc_ingress", 9333),
+    ("tc_ingress_l3", 9032),
+    ("tc_ingress_port", 9426),
 ];
 
 /// The most of them that a program may have. The kernel's own limit is 1,000,000.
