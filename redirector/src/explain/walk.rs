@@ -73,6 +73,11 @@ impl Walk<'_> {
             return Ok(Decided { verdict: Verdict::Passed, reason: None, route: None });
         };
         self.step("interface", format!("captured at {hook} by {}", program(link)), "look further");
+        // The programs do not read datagrams yet.
+        if self.flow.protocol == Protocol::Udp {
+            self.step("protocol udp", "not redirected by this build", "passes");
+            return Ok(passed(Reason::OtherProtocol));
+        }
         let word = self.live.port(self.flow.family, self.flow.protocol, self.flow.destination_port);
         self.port(word);
         if word == PortWord::NONE {
