@@ -120,13 +120,13 @@ fn is_new(events: &EventSettings, flow: &Flow) -> bool {
     // SAFETY: the helper takes nothing.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
     // SAFETY: another CPU may write the time meanwhile, which is one aligned word.
-    if let Some(told) = unsafe { DATAGRAMS.get(&key) }
+    if let Some(told) = unsafe { DATAGRAMS.get(key) }
         && now.wrapping_sub(*told) < DATAGRAMS_QUIET
     {
         return false;
     }
     // Without room for it the next datagram is told of as well.
-    let _ = DATAGRAMS.insert(&key, &now, 0);
+    let _ = DATAGRAMS.insert(key, now, 0);
     true
 }
 

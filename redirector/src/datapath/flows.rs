@@ -76,6 +76,21 @@ impl Datapath {
     }
 }
 
+impl Iterator for FlowReader {
+    type Item = FlowEvent;
+
+    /// The next event, if one is there already.
+    fn next(&mut self) -> Option<FlowEvent> {
+        let record = self.events.next()?;
+        let bytes: &[u8] = &record;
+        if bytes.len() != size_of::<FlowEvent>() {
+            return Some(FlowEvent::default());
+        }
+        // SAFETY: the record is as long as an event, which takes any bit pattern, and is read wherever it lies.
+        Some(unsafe { bytes.as_ptr().cast::<FlowEvent>().read_unaligned() })
+    }
+}
+
 impl FlowReader {
     /// Says what is to be told from now on.
     ///
@@ -84,17 +99,6 @@ impl FlowReader {
     /// The kernel refused.
     pub fn set(&mut self, settings: EventSettings) -> Result<()> {
         self.settings.set(0, settings, 0).context("write EVENTS")
-    }
-
-    /// The next event, if one is there.
-    pub fn next(&mut self) -> Option<FlowEvent> {
-        let record = self.events.next()?;
-        let bytes: &[u8] = &record;
-        if bytes.len() != size_of::<FlowEvent>() {
-            return Some(FlowEvent::default());
-        }
-        // SAFETY: the record is as long as an event, which takes any bit pattern, and is read wherever it lies.
-        Some(unsafe { bytes.as_ptr().cast::<FlowEvent>().read_unaligned() })
     }
 
     /// Connections that nobody was told of, since the programs were loaded.

@@ -36,7 +36,7 @@ fn origins(status: &Value) -> Finding {
 
 fn repairs(status: &Value) -> Finding {
     let repaired = &status["repaired"];
-    let named: Vec<_> = numbers(repaired).map(|(what, number)| format!("{what} {number} times")).collect();
+    let named: Vec<_> = numbers(repaired).map(|(what, number)| format!("{what} ({number})")).collect();
     let what = match &named[..] {
         [] => "nothing of ours was changed by others".to_owned(),
         // What is as it was is no fault; what goes on is somebody's, whom docs/coexistence.md may name.
