@@ -38,6 +38,14 @@ pub enum Protocol {
 impl Protocol {
     /// How many protocols there are.
     pub const COUNT: u32 = 2;
+
+    /// The word for it in routes, files and messages.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
 }
 
 /// An address in wire order. An IPv4 address takes the first four bytes, the rest is zero: a prefix of

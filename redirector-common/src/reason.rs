@@ -16,14 +16,14 @@ macro_rules! words {
             /// How many there are.
             pub const COUNT: u32 = Self::ALL.len() as u32;
 
-            /// The word for it in counters, metrics and messages.
-            pub const fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-
             /// The one with this number, if there is one.
             pub fn from_number(number: u8) -> Option<Self> {
                 Self::ALL.get(usize::from(number)).copied()
+            }
+
+            /// The word for it in counters, metrics and messages.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
             }
 
             /// The one that this is the word for.
@@ -71,7 +71,7 @@ words! {
         Fragment = "fragment",
         /// IPv6 with an extension header before the transport header.
         ExtensionHeader = "extension-header",
-        /// Neither TCP nor anything else that routes can name.
+        /// Neither TCP nor UDP: nothing that routes can name.
         OtherProtocol = "other-protocol",
         /// No route matches.
         NoRoute = "no-route",

@@ -1,8 +1,8 @@
-//! What becomes of a segment to a port that a route names.
+//! What becomes of a packet to a port that a route names.
 
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use redirector_common::{
-    Flow, Reason,
+    Flow, Protocol, Reason, Verdict,
     entries::{OnUnavailable, PortWord, RouteEntry, RouteKind},
 };
 
@@ -13,18 +13,17 @@ use crate::{
     socket::{Socket, state},
 };
 
-/// A reason, and the route that it concerns.
+/// What becomes of a packet, why, and the route that it concerns.
 pub struct Outcome {
     pub reason: Reason,
-    /// What the route says for a target that is not available.
-    pub on_unavailable: u8,
+    pub verdict: Verdict,
     /// The route's slot, where it decided a new connection.
     pub route: Option<u32>,
     /// The slot in `NEXT_HOPS`, where that is the target.
     pub next_hop: u8,
 }
 
-/// What is known of a segment that no connection of this host has.
+/// What is known of a packet that no connection of this host has.
 #[derive(Clone, Copy)]
 pub struct Place {
     /// Whether its destination is known as this host's.
@@ -33,34 +32,86 @@ pub struct Place {
     attached: bool,
 }
 
-/// Whether a connection of this host has the segment: what it got at its SYN it keeps. A SYN is a retransmission then.
+/// Whether a connection of this host has the packet: what it got at its SYN it keeps. A SYN is a retransmission then. A datagram
+/// is that of a socket which is connected.
 ///
 /// # Errors
 ///
 /// The reason that this is. Inlined, unlike what follows, for most packets of steered connections end here.
 #[inline(always)]
-pub fn place(
-    ctx: &TcContext,
-    flow: &Flow,
-    word: PortWord,
-    opens: bool,
-    local: bool,
-) -> Result<Place, Reason> {
+pub fn place(ctx: &TcContext, segment: &Segment, word: PortWord, local: bool) -> Result<Place, Reason> {
     let asks = word.is_steered() || word.is_forwarded() && local;
     if !asks {
         return Ok(Place { local, attached: true });
     }
-    let (socket, attached) = handoff::probe(|| Socket::find(ctx, flow));
-    match socket.map(|socket| socket.state()) {
-        None | Some(state::LISTEN | state::CLOSE) => Ok(Place { local, attached }),
-        // Found before any listener: sk_lookup was not asked.
-        Some(state::TIME_WAIT) if opens => Ok(Place { local, attached: true }),
-        Some(_) if local => Err(Reason::Local),
-        Some(_) => Err(Reason::Established),
+    let flow = segment.flow();
+    let holder = match flow.protocol {
+        Protocol::Tcp => Holder::of_segment(ctx, &flow, segment.opens()),
+        Protocol::Udp => Holder::unpack(connected(ctx.skb.skb, segment)),
+    };
+    match holder {
+        Holder::Nobody { attached } => Ok(Place { local, attached }),
+        Holder::Connection if local => Err(Reason::Local),
+        Holder::Connection => Err(Reason::Established),
     }
 }
 
-/// What becomes of a segment that no connection of this host has, and why.
+/// Who has a flow.
+enum Holder {
+    /// A connection or a connected socket of this host.
+    Connection,
+    /// None of these; and whether `sk_lookup` was asked for another and was there, as far as that is known.
+    Nobody { attached: bool },
+}
+
+impl Holder {
+    #[inline(always)]
+    fn of_segment(ctx: &TcContext, flow: &Flow, opens: bool) -> Self {
+        let (socket, attached) = handoff::probe(|| Socket::find(ctx, Protocol::Tcp, flow));
+        match socket.map(|socket| socket.state()) {
+            None | Some(state::LISTEN | state::CLOSE) => Self::Nobody { attached },
+            // Found before any listener: sk_lookup was not asked.
+            Some(state::TIME_WAIT) if opens => Self::Nobody { attached: true },
+            Some(_) => Self::Connection,
+        }
+    }
+
+    #[inline(always)]
+    fn of_datagram(ctx: &TcContext, flow: &Flow) -> Self {
+        let (socket, attached) = handoff::probe(|| Socket::find(ctx, Protocol::Udp, flow));
+        match socket.map(|socket| socket.state()) {
+            None | Some(state::CLOSE) => Self::Nobody { attached },
+            Some(_) => Self::Connection,
+        }
+    }
+
+    /// As the one number that a global function can return.
+    #[inline(always)]
+    fn pack(self) -> u32 {
+        match self {
+            Self::Nobody { attached } => attached as u32,
+            Self::Connection => 2,
+        }
+    }
+
+    #[inline(always)]
+    fn unpack(packed: u32) -> Self {
+        if packed == 2 { Self::Connection } else { Self::Nobody { attached: packed != 0 } }
+    }
+}
+
+/// The [`Holder`] of a datagram's flow. Global for the verifier's sake, as [`decide`]; TCP's is not, for it is asked more often.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn connected(ctx: *mut __sk_buff, segment: *const Segment) -> u32 {
+    // SAFETY: the caller's segment lives on its stack; the verifier has the pointer checked for null.
+    let Some(segment) = (unsafe { segment.as_ref() }) else {
+        return Holder::Nobody { attached: true }.pack();
+    };
+    Holder::of_datagram(&TcContext::new(ctx), &segment.flow()).pack()
+}
+
+/// What becomes of a packet that no connection of this host has, and why.
 #[inline(always)]
 pub fn outcome(ctx: &TcContext, segment: &Segment, word: PortWord, place: Place) -> Outcome {
     let place = u32::from(place.local) | u32::from(place.attached) << 1;
@@ -79,14 +130,19 @@ extern "C" fn decide(ctx: *mut __sk_buff, segment: *const Segment, word: u32, pl
     let (ctx, word) = (&TcContext::new(ctx), PortWord(word));
     let place = Place { local: place & 1 != 0, attached: place & 2 != 0 };
     let flow = &segment.flow();
-    if segment.opens() {
-        new_connection(ctx, segment, flow, word, place).pack()
+    let outcome = if segment.opens() {
+        new_connection(ctx, segment, flow, word, place)
     } else {
-        existing_connection(ctx, segment, flow, word, place.local).pack()
+        existing_connection(ctx, segment, flow, word, place.local)
+    };
+    match outcome.verdict {
+        // A reset is not answered (RFC 9293, 3.10.7.1).
+        Verdict::Reset if segment.resets() => Outcome { verdict: Verdict::Dropped, ..outcome }.pack(),
+        _ => outcome.pack(),
     }
 }
 
-/// A SYN of a connection that no socket has: the route decides.
+/// A SYN of a connection that no socket has, or a datagram: the route decides.
 #[inline(always)]
 fn new_connection(
     ctx: &TcContext,
@@ -186,14 +242,16 @@ fn existing_connection(
 impl From<Reason> for Outcome {
     #[inline(always)]
     fn from(reason: Reason) -> Self {
-        Self { reason, on_unavailable: OnUnavailable::Pass as u8, route: None, next_hop: 0 }
+        let verdict = reason.verdict(OnUnavailable::Pass as u8);
+        Self { reason, verdict, route: None, next_hop: 0 }
     }
 }
 
 impl Outcome {
     #[inline(always)]
     fn by_route(reason: Reason, entry: &RouteEntry, route: Option<u32>) -> Self {
-        Self { reason, on_unavailable: entry.on_unavailable, route, next_hop: entry.target as u8 }
+        let verdict = reason.verdict(entry.on_unavailable);
+        Self { reason, verdict, route, next_hop: entry.target as u8 }
     }
 
     /// As the one number that a global function can return.
@@ -203,7 +261,7 @@ impl Outcome {
         route << 32
             | has_route << 24
             | (self.next_hop as u64) << 16
-            | (self.on_unavailable as u64) << 8
+            | (self.verdict as u64) << 8
             | self.reason as u64
     }
 
@@ -211,7 +269,7 @@ impl Outcome {
     fn unpack(packed: u64) -> Self {
         Self {
             reason: Reason::from_number(packed as u8).unwrap_or(Reason::NoRoute),
-            on_unavailable: (packed >> 8) as u8,
+            verdict: Verdict::from_number((packed >> 8) as u8).unwrap_or(Verdict::Passed),
             route: ((packed >> 24) as u8 != 0).then_some((packed >> 32) as u32),
             next_hop: (packed >> 16) as u8,
         }

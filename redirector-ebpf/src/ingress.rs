@@ -5,12 +5,12 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use redirector_common::{
-    Protocol, Reason, Verdict,
+    Reason, Verdict,
     entries::{OnUnavailable, PortWord},
 };
 
 use crate::{
-    count,
+    answer, count,
     decide::{self, Outcome},
     event,
     link::Link,
@@ -18,7 +18,7 @@ use crate::{
     maps::settings,
     next_hop,
     packet::{self, Headers, Segment},
-    reset, route, trial,
+    route, trial,
 };
 
 /// What the program of a kind of link does with a packet.
@@ -28,7 +28,7 @@ pub fn run<L: Link>(ctx: &TcContext) -> i32 {
         Ok(headers) => headers,
         Err(reason) => return settled::<L>(ctx, reason),
     };
-    let word = route::port(headers.family, Protocol::Tcp, headers.destination_port);
+    let word = route::port(headers.family, headers.protocol, headers.destination_port);
     if word == PortWord::NONE {
         if headers.opens() && event::wants_all() {
             unnamed::<L>(ctx, &headers);
@@ -57,7 +57,7 @@ fn routed<L: Link>(ctx: &TcContext, headers: &Headers, word: PortWord) -> Result
     }
     packet::for_us::<L>(ctx)?;
     let segment = headers.segment::<L>(ctx, destination)?;
-    let place = decide::place(ctx, &segment.flow(), word, headers.opens(), local)?;
+    let place = decide::place(ctx, &segment, word, local)?;
     let outcome = decide::outcome(ctx, &segment, word, place);
     Ok((segment, outcome))
 }
@@ -76,22 +76,17 @@ fn settled<L: Link>(ctx: &TcContext, reason: Reason) -> i32 {
 /// Carries out what a route says. What is not ours, or not only ours, the next program sees too.
 #[inline(always)]
 fn conclude<L: Link>(ctx: &TcContext, segment: &Segment, outcome: &Outcome) -> i32 {
-    let verdict = match outcome.reason.verdict(outcome.on_unavailable) {
-        // A reset is not answered (RFC 9293, 3.10.7.1).
-        Verdict::Reset if segment.resets() => Verdict::Dropped,
-        verdict => verdict,
-    };
-    let is_real = record(ctx, verdict, outcome.reason, outcome.route);
+    let is_real = record(ctx, outcome.verdict, outcome.reason, outcome.route);
     if is_real && segment.opens() {
-        event::tell(ctx, segment, verdict, outcome.reason, outcome.route);
+        event::tell(ctx, segment, outcome.verdict, outcome.reason, outcome.route);
     }
-    match verdict {
+    match outcome.verdict {
         Verdict::Steered => {
             steer::<L>(ctx);
             TCX_NEXT
         }
         Verdict::Forwarded => next_hop::send(ctx, segment, outcome.next_hop),
-        Verdict::Reset => reset::answer(ctx, segment),
+        Verdict::Reset => answer::send(ctx, segment),
         Verdict::Dropped => TCX_DROP,
         _ => TCX_NEXT,
     }

@@ -15,18 +15,17 @@ use crate::{
 /// The errno of a socket that a SOCKMAP cannot hold (include/uapi/asm-generic/errno.h).
 const EOPNOTSUPP: i32 = 95;
 
-/// The listener that takes a new connection of this flow, and its index in `LISTENERS`.
+/// The listener that takes a new connection of this flow of TCP, and its index in `LISTENERS`.
 ///
 /// # Errors
 ///
 /// Why there is none: the proxy is not available.
 #[inline(always)]
 pub fn find(ctx: &TcContext, slot: u32, flow: &Flow, local: bool) -> Result<(Socket, u32), Reason> {
-    let index = listener_index(slot, flow.protocol, flow.family);
-    // A socket that was shut down, or connected, stays in the map and would hide its successor.
-    let listener = match Socket::stored(index) {
-        Some(listener) if listener.state() == state::LISTEN && !listener.is_device_bound() => listener,
-        _ => learn(ctx, slot, flow.protocol, flow.family)?,
+    let index = listener_index(slot, flow.family);
+    let listener = match stored(index, Protocol::Tcp) {
+        Some(listener) => listener,
+        None => learn(ctx, slot, Protocol::Tcp, flow.family)?,
     };
     if !local && !listener.is_transparent() {
         return Err(Reason::NotTransparent);
@@ -34,20 +33,51 @@ pub fn find(ctx: &TcContext, slot: u32, flow: &Flow, local: bool) -> Result<(Soc
     Ok((listener, index))
 }
 
+/// The index in `LISTENERS` of the socket that takes a datagram of this flow. It need not be transparent: whoever answers may
+/// have another socket for that.
+///
+/// # Errors
+///
+/// Why there is none: the proxy is not available.
+#[inline(always)]
+pub fn find_for_datagram(ctx: &TcContext, slot: u32, family: Family) -> Result<u32, Reason> {
+    let index = listener_index(slot, family);
+    if stored(index, Protocol::Udp).is_none() {
+        learn(ctx, slot, Protocol::Udp, family)?;
+    }
+    Ok(index)
+}
+
+/// What is stored there, if it can be trusted: a socket that was shut down, or connected, stays in the map and would hide its
+/// successor.
+#[inline(always)]
+fn stored(index: u32, protocol: Protocol) -> Option<Socket> {
+    Socket::stored(index)
+        .filter(|listener| listener.state() == state::listening(protocol) && !listener.is_device_bound())
+}
+
 /// The work of the program `learn_listener`.
 #[inline(always)]
 pub fn learn_index(ctx: &TcContext) -> Reason {
     // SAFETY: the kernel hands every program a valid `__sk_buff`, and the verifier checks the access.
     let index = unsafe { (*ctx.skb.skb).mark };
-    let (slot, protocol, family) = listener_of(index);
-    match learn(ctx, slot, protocol, family) {
-        Ok(listener) if listener.is_transparent() => Reason::Proxy,
-        Ok(_) => Reason::NotTransparent,
-        Err(reason) => reason,
+    let (slot, family) = listener_of(index);
+    let Some(proxy) = PROXIES.get(slot) else { return Reason::NoListener };
+    match proxy.protocol() {
+        Protocol::Tcp => match learn(ctx, slot, Protocol::Tcp, family) {
+            Ok(listener) if listener.is_transparent() => Reason::Proxy,
+            Ok(_) => Reason::NotTransparent,
+            Err(reason) => reason,
+        },
+        Protocol::Udp => match learn(ctx, slot, Protocol::Udp, family) {
+            Ok(_) => Reason::Proxy,
+            Err(reason) => reason,
+        },
     }
 }
 
-/// Looks the proxy's listener up, as a connection to the proxy's own address would, and stores it.
+/// Looks the proxy's listener up, as a packet to the proxy's own address would, and stores it. The protocol is the caller's
+/// constant.
 #[inline(always)]
 fn learn(ctx: &TcContext, slot: u32, protocol: Protocol, family: Family) -> Result<Socket, Reason> {
     let proxy = PROXIES.get(slot).ok_or(Reason::NoListener)?;
@@ -55,12 +85,13 @@ fn learn(ctx: &TcContext, slot: u32, protocol: Protocol, family: Family) -> Resu
     if *address == Address::default() {
         return Err(Reason::NoListener);
     }
-    let (found, _) = handoff::probe(|| Socket::listening_at(ctx, family, address, proxy.port));
-    let listener = found.filter(|socket| socket.state() == state::LISTEN).ok_or(Reason::NoListener)?;
+    let (found, _) = handoff::probe(|| Socket::listening_at(ctx, protocol, family, address, proxy.port));
+    let listener =
+        found.filter(|socket| socket.state() == state::listening(protocol)).ok_or(Reason::NoListener)?;
     if listener.is_device_bound() {
         return Err(Reason::DeviceBound);
     }
-    match listener.store(listener_index(slot, protocol, family)) {
+    match listener.store(listener_index(slot, family)) {
         Ok(()) => Ok(listener),
         Err(EOPNOTSUPP) => Err(Reason::MptcpListener),
         Err(_) => Err(Reason::NoListener),

@@ -17,6 +17,7 @@ use crate::{
 const LOOPBACK: u32 = 1;
 const AF_INET: u32 = 2;
 const IPPROTO_TCP: u32 = 6;
+const IPPROTO_UDP: u32 = 17;
 
 /// Gives the connection to a proxy's listener if that is where it goes; otherwise the kernel goes on looking.
 #[inline(always)]
@@ -30,18 +31,19 @@ pub fn assign(ctx: &SkLookupContext) {
         return;
     }
     if let Some(handoff) = handoff::take(&flow) {
-        if give(ctx, handoff.listener) && handoff.state == HandoffState::Steer as u32 {
+        if give(ctx, flow.protocol, handoff.listener) && handoff.state == HandoffState::Steer as u32 {
             count::taken(handoff.route);
         }
     } else if let Some((route, listener)) = not_handed_over(&flow, ifindex)
-        && give(ctx, listener)
+        && give(ctx, flow.protocol, listener)
     {
-        // The ACK of a SYN cookie cannot be told from its SYN here, and counts again.
+        // The ACK of a SYN cookie cannot be told from its SYN here, and counts again. So does a datagram for which GRO asked
+        // already whether its socket takes them joined (net/ipv4/udp_offload.c, udp4_gro_lookup_skb).
         count::taken(route);
     }
 }
 
-/// Route and listener of a connection that `tc_ingress` could not decide, for its packet came in fragments, or whose
+/// Route and listener of a connection or datagram that `tc_ingress` could not decide, for its packet came in fragments, or whose
 /// packet changed CPU after that, or came in one batch with others: the hook sees all of a batch before the stack sees
 /// the first (net/core/dev.c, __netif_receive_skb_list_core), and one is handed over.
 #[inline(always)]
@@ -61,14 +63,14 @@ fn not_handed_over(flow: &Flow, ifindex: u32) -> Option<(u32, u32)> {
     let (slot, entry) = route::find(word, flow)?;
     let steers =
         entry.kind == RouteKind::Proxy as u8 && !proxy::is_own_port(&entry, flow) && !flow.never_redirected();
-    steers.then(|| (slot, listener_index(entry.target, flow.protocol, flow.family)))
+    steers.then(|| (slot, listener_index(entry.target, flow.family)))
 }
 
-/// Whether the listener was there to take the connection. The kernel then picks the member of its SO_REUSEPORT group.
+/// Whether the listener was there to take the packet. The kernel then picks the member of its SO_REUSEPORT group.
 #[inline(always)]
-fn give(ctx: &SkLookupContext, listener: u32) -> bool {
+fn give(ctx: &SkLookupContext, protocol: Protocol, listener: u32) -> bool {
     let Some(socket) = Socket::stored(listener) else { return false };
-    if socket.state() != state::LISTEN {
+    if socket.state() != state::listening(protocol) {
         return false;
     }
     // SAFETY: the socket is held, and the kernel takes a reference of its own.
@@ -94,9 +96,11 @@ fn flow(ctx: &SkLookupContext) -> Option<(Flow, u32)> {
             (Address::from_words([v4, 0, 0, 0]), Address::from_words(v6))
         }};
     }
-    if read!(protocol) != IPPROTO_TCP {
-        return None;
-    }
+    let protocol = match read!(protocol) {
+        IPPROTO_TCP => Protocol::Tcp,
+        IPPROTO_UDP => Protocol::Udp,
+        _ => return None,
+    };
     let (source4, source6) = address!(remote_ip4, remote_ip6);
     let (destination4, destination6) = address!(local_ip4, local_ip6);
     let (family, source, destination) = if read!(family) == AF_INET {
@@ -106,7 +110,7 @@ fn flow(ctx: &SkLookupContext) -> Option<(Flow, u32)> {
     };
     let flow = Flow {
         family,
-        protocol: Protocol::Tcp,
+        protocol,
         source,
         destination,
         source_port: u16::from_be(read!(remote_port)),

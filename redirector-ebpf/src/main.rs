@@ -3,6 +3,8 @@
 #![no_main]
 #![allow(missing_docs, reason = "the macro that makes a program drops its documentation")]
 
+mod answer;
+mod checksum;
 mod count;
 mod decide;
 mod event;
@@ -20,9 +22,10 @@ mod reset;
 mod route;
 mod socket;
 mod trial;
+mod unreachable;
 
 use aya_ebpf::{
-    bindings::{bpf_sk_lookup, sk_action::SK_PASS},
+    bindings::{bpf_sk_lookup, sk_action::SK_PASS, tcx_action_base::TCX_NEXT},
     macros::classifier,
     programs::{SkLookupContext, TcContext},
 };
@@ -43,6 +46,13 @@ pub fn tc_ingress_port(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn tc_ingress_l3(ctx: TcContext) -> i32 {
     ingress::run::<link::Layer3>(&ctx)
+}
+
+/// Holds a place at a hook, and lets every packet go on. A link is led to another program at once, but comes and goes only
+/// with a grace period of RCU.
+#[classifier]
+pub fn tc_ingress_idle(_: TcContext) -> i32 {
+    TCX_NEXT
 }
 
 /// The netns' look-up of a listener: gives what `tc_ingress` handed over to the proxy's socket.

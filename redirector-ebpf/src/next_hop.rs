@@ -44,7 +44,7 @@ pub fn check(ctx: &TcContext, segment: &Segment, family: Family, route: &RouteEn
     // Of a packet that stands for several segments each is measured; the length of another is said without the link's
     // header, which the two interfaces need not have in common (net/core/filter.c, bpf_skb_check_mtu).
     let (mut length, flags) =
-        if is_gso(ctx) { (0, BPF_MTU_CHK_SEGS as u64) } else { (ctx.len() - u32::from(segment.network), 0) };
+        if is_gso(ctx) { (0, BPF_MTU_CHK_SEGS as u64) } else { (ctx.len() - segment.network() as u32, 0) };
     // SAFETY: the length is a live u32, which the helper reads and writes.
     match unsafe { bpf_check_mtu(ctx.as_ptr(), hop.ifindex, &raw mut length, 0, flags) } {
         0 => Reason::Interface,
@@ -56,7 +56,7 @@ pub fn check(ctx: &TcContext, segment: &Segment, family: Family, route: &RouteEn
 /// The packet's time to live, in hops.
 #[inline(always)]
 fn hop_limit(ctx: &TcContext, segment: &Segment, family: Family) -> Result<u8, Reason> {
-    let network = usize::from(segment.network);
+    let network = segment.network();
     match family {
         Family::V4 => Ok(header::<Ipv4Hdr>(ctx, network)?.ttl),
         Family::V6 => Ok(header::<Ipv6Hdr>(ctx, network)?.hop_limit),
@@ -88,7 +88,7 @@ extern "C" fn forward(ctx: *mut __sk_buff, segment: *const Segment, slot: u32) -
     }
     // The kernel replaces a header, and drops what has none (__bpf_redirect_neigh).
     // SAFETY: the context is the kernel's own.
-    if segment.network == 0 && unsafe { bpf_skb_change_head(ctx.skb.skb, EthHdr::LEN as u32, 0) } != 0 {
+    if segment.network() == 0 && unsafe { bpf_skb_change_head(ctx.skb.skb, EthHdr::LEN as u32, 0) } != 0 {
         return TCX_DROP;
     }
     let mut neighbour = neighbour(hop, &flow);
@@ -115,7 +115,7 @@ fn neighbour(hop: &NextHopEntry, flow: &Flow) -> bpf_redir_neigh {
 /// Takes a hop off the packet's time to live, so that a loop ends.
 #[inline(always)]
 fn take_a_hop(ctx: &TcContext, segment: &Segment, family: Family) -> Result<(), i64> {
-    let network = usize::from(segment.network);
+    let network = segment.network();
     match family {
         Family::V4 => {
             let at = network + offset_of!(Ipv4Hdr, ttl);

@@ -6,7 +6,7 @@ use network_types::{
     tcp::TcpHdr,
 };
 use redirector_common::{
-    Family, Flow, Reason,
+    Family, Flow, Protocol, Reason,
     entries::{HandoffState, RouteEntry},
 };
 
@@ -17,10 +17,13 @@ use crate::{
     socket::Socket,
 };
 
-/// Hands a new connection over to the proxy's listener.
+/// Hands a new connection or a datagram over to the proxy's listener.
 #[inline(always)]
 pub fn steer(ctx: &TcContext, flow: &Flow, slot: u32, route: &RouteEntry, local: bool) -> Result<(), Reason> {
-    let (_listener, index) = listener::find(ctx, route.target, flow, local)?;
+    let index = match flow.protocol {
+        Protocol::Tcp => listener::find(ctx, route.target, flow, local)?.1,
+        Protocol::Udp => listener::find_for_datagram(ctx, route.target, flow.family)?,
+    };
     handoff::give(HandoffState::Steer, flow, slot, index);
     Ok(())
 }
@@ -56,8 +59,8 @@ pub fn steer_cookie(
 /// Whether the segment acknowledges a SYN cookie of this listener.
 #[inline(always)]
 fn is_cookie<Ip>(ctx: &TcContext, segment: &Segment, listener: &Socket) -> Result<bool, Reason> {
-    let ip = core::ptr::from_ref(header::<Ip>(ctx, usize::from(segment.network))?);
-    let tcp = core::ptr::from_ref(header::<TcpHdr>(ctx, usize::from(segment.transport))?);
+    let ip = core::ptr::from_ref(header::<Ip>(ctx, segment.network())?);
+    let tcp = core::ptr::from_ref(header::<TcpHdr>(ctx, segment.transport())?);
     // SAFETY: both headers lie within the packet, with the lengths given, and the listener is held.
     let result = unsafe {
         bpf_tcp_check_syncookie(

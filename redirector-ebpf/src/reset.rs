@@ -1,27 +1,25 @@
-//! `else reset`: turns a segment into the reset that answers it, and sends it back.
-//!
-//! The kernel itself answers nothing for an address that is not of this host, so that the client would wait.
+//! The answer to a segment of TCP: the segment itself is turned into the reset.
 
 use core::mem::offset_of;
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_PSEUDO_HDR, tcx_action_base::TCX_DROP},
-    helpers::{bpf_csum_diff, bpf_redirect, bpf_skb_change_tail},
+    helpers::bpf_skb_change_tail,
     programs::TcContext,
 };
 use network_types::{
-    eth::EthHdr,
     ip::{IpProto, Ipv4Hdr, Ipv6Hdr},
     tcp::TcpHdr,
 };
 use redirector_common::{Address, Family, Flow};
 
-use crate::packet::Segment;
+use crate::{
+    answer::{HOPS, back, turn_frame},
+    checksum::sum,
+    packet::Segment,
+};
 
-/// How far an answer may go, in hops.
-const HOPS: u8 = 64;
-
-/// Sends the answer by the interface that the segment came by. What cannot be answered is dropped.
+/// Sends the answer by the interface that the segment came by.
 #[inline(always)]
 pub fn answer(ctx: &TcContext, segment: &Segment) -> i32 {
     reset(ctx.skb.skb, segment)
@@ -34,20 +32,12 @@ extern "C" fn reset(ctx: *mut __sk_buff, segment: *const Segment) -> i32 {
     let ctx = TcContext::new(ctx);
     // SAFETY: the caller's segment lives on its stack; the verifier has the pointer checked for null.
     let Some(segment) = (unsafe { segment.as_ref() }) else { return TCX_DROP };
-    match turn_round(&ctx, segment) {
-        Ok(()) => {
-            // SAFETY: the kernel hands every program a valid `__sk_buff`, and the verifier checks the access.
-            let ifindex = unsafe { (*ctx.skb.skb).ifindex };
-            // SAFETY: the helper keeps nothing but these numbers.
-            unsafe { bpf_redirect(ifindex, 0) as i32 }
-        }
-        Err(_) => TCX_DROP,
-    }
+    back(&ctx, turn_round(&ctx, segment))
 }
 
 #[inline(always)]
 fn turn_round(ctx: &TcContext, segment: &Segment) -> Result<(), i64> {
-    let (network, transport) = (usize::from(segment.network), usize::from(segment.transport));
+    let (network, transport) = (segment.network(), segment.transport());
     let flow = segment.flow();
     let tcp = header(&flow, &ctx.load(transport)?, segment_length(ctx, segment, flow.family)?);
     // IPv4 options stay, as the kernel's own reset has them too: what leaves it whole keeps the offset at which a device
@@ -58,10 +48,7 @@ fn turn_round(ctx: &TcContext, segment: &Segment) -> Result<(), i64> {
         0 => {}
         errno => return Err(errno),
     }
-    if network == EthHdr::LEN {
-        let [destination, source]: [[u8; 6]; 2] = ctx.load(0)?;
-        ctx.store(0, &[source, destination], 0)?;
-    }
+    turn_frame(ctx, network)?;
     match flow.family {
         Family::V4 => turn_ipv4(ctx, segment, &flow)?,
         Family::V6 => turn_ipv6(ctx, segment, &flow)?,
@@ -70,8 +57,8 @@ fn turn_round(ctx: &TcContext, segment: &Segment) -> Result<(), i64> {
     // By two sums, of which a packet whose checksum the device is to complete takes the first only
     // (net/core/utils.c, inet_proto_csum_replace_by_diff).
     let check = transport + offset_of!(TcpHdr, check);
-    ctx.l4_csum_replace(check, 0, pseudo_header(&flow)?, u64::from(BPF_F_PSEUDO_HDR))?;
-    ctx.l4_csum_replace(check, 0, sum(&tcp, 0)?, 0)
+    ctx.l4_csum_replace(check, 0, pseudo_header(&flow)?.into(), u64::from(BPF_F_PSEUDO_HDR))?;
+    ctx.l4_csum_replace(check, 0, sum(&tcp, 0)?.into(), 0)
 }
 
 /// The header of the answer (RFC 9293, 3.10.7.1), without its checksum.
@@ -95,7 +82,7 @@ fn header(flow: &Flow, asked: &[u8; TcpHdr::LEN], length: u32) -> [u8; TcpHdr::L
 /// How much of the sequence the segment takes: its data, and one for each of SYN and FIN.
 #[inline(always)]
 fn segment_length(ctx: &TcContext, segment: &Segment, family: Family) -> Result<u32, i64> {
-    let (network, transport) = (usize::from(segment.network), usize::from(segment.transport));
+    let (network, transport) = (segment.network(), segment.transport());
     let end = match family {
         Family::V4 => network + usize::from(word(ctx, network + offset_of!(Ipv4Hdr, tot_len))?),
         Family::V6 => {
@@ -110,7 +97,7 @@ fn segment_length(ctx: &TcContext, segment: &Segment, family: Family) -> Result<
 /// Swaps the addresses, states the new length, and gives the packet all its hops.
 #[inline(always)]
 fn turn_ipv4(ctx: &TcContext, segment: &Segment, flow: &Flow) -> Result<(), i64> {
-    let (network, transport) = (usize::from(segment.network), usize::from(segment.transport));
+    let (network, transport) = (segment.network(), segment.transport());
     let check = network + offset_of!(Ipv4Hdr, check);
     let length = (transport - network + TcpHdr::LEN) as u16;
     replace(ctx, network + offset_of!(Ipv4Hdr, tot_len), length.to_be_bytes(), check)?;
@@ -122,7 +109,7 @@ fn turn_ipv4(ctx: &TcContext, segment: &Segment, flow: &Flow) -> Result<(), i64>
 
 #[inline(always)]
 fn turn_ipv6(ctx: &TcContext, segment: &Segment, flow: &Flow) -> Result<(), i64> {
-    let network = usize::from(segment.network);
+    let network = segment.network();
     let length = (TcpHdr::LEN as u16).to_be_bytes();
     ctx.store(network + offset_of!(Ipv6Hdr, payload_len), &length, 0)?;
     ctx.store(network + offset_of!(Ipv6Hdr, hop_limit), &HOPS, 0)?;
@@ -141,22 +128,11 @@ fn replace(ctx: &TcContext, at: usize, new: [u8; 2], check: usize) -> Result<(),
 
 /// The sum of what TCP's checksum takes from the IP header.
 #[inline(always)]
-fn pseudo_header(flow: &Flow) -> Result<u64, i64> {
+fn pseudo_header(flow: &Flow) -> Result<u32, i64> {
     let words = [(IpProto::Tcp as u16).to_be(), (TcpHdr::LEN as u16).to_be()];
     let seed = u32::from(words[0]) + u32::from(words[1]);
     // What an IPv4 address leaves of the words is zero, and adds nothing.
     sum(&[flow.source, flow.destination], seed)
-}
-
-/// The sum of a value's words; its length is a multiple of four bytes.
-#[inline(always)]
-fn sum<T>(value: &T, seed: u32) -> Result<u64, i64> {
-    let to = core::ptr::from_ref(value).cast_mut().cast();
-    // SAFETY: the helper reads the value, whose length this is.
-    match unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, to, size_of::<T>() as u32, seed) } {
-        errno if errno < 0 => Err(errno),
-        sum => Ok(sum as u64),
-    }
 }
 
 /// Two bytes of the packet, host order.

@@ -7,7 +7,8 @@ use aya_ebpf::{
         bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as Ipv6Tuple,
     },
     helpers::{
-        bpf_map_lookup_elem, bpf_map_update_elem, bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock,
+        bpf_map_lookup_elem, bpf_map_update_elem, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp,
+        bpf_skc_to_tcp_sock,
     },
     programs::TcContext,
 };
@@ -15,15 +16,26 @@ use core::{
     mem::MaybeUninit,
     ptr::{self, NonNull},
 };
-use redirector_common::{Address, Family, Flow};
+use redirector_common::{Address, Family, Flow, Protocol};
 
 use crate::maps::{LISTENERS, TRANSPARENT_BYTE, TRANSPARENT_MASK};
 
 /// Values of a socket's `state` (include/net/tcp_states.h).
 pub mod state {
+    use redirector_common::Protocol;
+
     pub const TIME_WAIT: u32 = 6;
     pub const CLOSE: u32 = 7;
     pub const LISTEN: u32 = 10;
+
+    /// That of a socket that takes what no connected one has: of UDP, one that is not connected.
+    #[inline(always)]
+    pub const fn listening(protocol: Protocol) -> u32 {
+        match protocol {
+            Protocol::Tcp => LISTEN,
+            Protocol::Udp => CLOSE,
+        }
+    }
 }
 
 /// BPF_F_CURRENT_NETNS: look in the packet's own netns.
@@ -41,24 +53,33 @@ impl Drop for Socket {
 }
 
 impl Socket {
-    /// The socket that the kernel would give a segment of this flow to: a connection before a listener. It asks the
+    /// The socket that the kernel would give a packet of this flow to: a connected one before a listener. It asks the
     /// netns's sk_lookup programs, ours too.
+    ///
+    /// The protocol is the caller's constant, for of TCP and of UDP the verifier has pointers of different types.
     #[inline(always)]
-    pub fn find(ctx: &TcContext, flow: &Flow) -> Option<Self> {
+    pub fn find(ctx: &TcContext, protocol: Protocol, flow: &Flow) -> Option<Self> {
         let ports = [flow.source_port, flow.destination_port];
-        Self::look_up(ctx, flow.family, &flow.source, &flow.destination, ports)
+        Self::look_up(ctx, protocol, flow.family, &flow.source, &flow.destination, ports)
     }
 
-    /// The socket that the kernel would give a segment to an address and port of this host to, if it came from there
-    /// and from port 0, which no connection has: a listener.
+    /// The socket that the kernel would give a packet to an address and port of this host to, if it came from there
+    /// and from port 0, which no connected socket has: a listener. The protocol as above.
     #[inline(always)]
-    pub fn listening_at(ctx: &TcContext, family: Family, address: &Address, port: u16) -> Option<Self> {
-        Self::look_up(ctx, family, address, address, [0, port])
+    pub fn listening_at(
+        ctx: &TcContext,
+        protocol: Protocol,
+        family: Family,
+        address: &Address,
+        port: u16,
+    ) -> Option<Self> {
+        Self::look_up(ctx, protocol, family, address, address, [0, port])
     }
 
     #[inline(always)]
     fn look_up(
         ctx: &TcContext,
+        protocol: Protocol,
         family: Family,
         source: &Address,
         destination: &Address,
@@ -82,9 +103,12 @@ impl Socket {
                 size_of::<Ipv6Tuple>()
             }
         };
+        let look_up = match protocol {
+            Protocol::Tcp => bpf_skc_lookup_tcp,
+            Protocol::Udp => bpf_sk_lookup_udp,
+        };
         // SAFETY: the tuple lives on the stack and `length` is that of the view that was written.
-        let found =
-            unsafe { bpf_skc_lookup_tcp(ctx.as_ptr(), tuple.as_mut_ptr(), length as u32, CURRENT_NETNS, 0) };
+        let found = unsafe { look_up(ctx.as_ptr(), tuple.as_mut_ptr(), length as u32, CURRENT_NETNS, 0) };
         NonNull::new(found).map(Self)
     }
 
@@ -132,7 +156,8 @@ impl Socket {
         unsafe { (*self.0.as_ptr()).bound_dev_if != 0 }
     }
 
-    /// Whether it has IP_TRANSPARENT, without which it cannot answer for an address that is not of this host.
+    /// Whether it has IP_TRANSPARENT, without which it cannot answer for an address that is not of this host. Of a socket of
+    /// UDP the answer is no: the kernel does not let it be read so.
     #[inline(always)]
     pub fn is_transparent(&self) -> bool {
         // SAFETY: the socket is held; the helper gives null for what is not a full TCP socket.

@@ -4,14 +4,16 @@ mod capture;
 pub mod command;
 mod files;
 mod following;
+mod moves;
 pub(crate) mod report;
+mod rereading;
 mod routes;
+mod states;
 mod views;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
-use redirector_common::{Family, entries::ProxyEntry};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, interval, sleep_until},
@@ -25,7 +27,7 @@ use crate::{
     flows::Flows,
     host::{self, Lock, Movable, Netfilter, Order, PolicyRouting, Watch},
     metrics::{BEAT, Metrics, Repaired, Server, Stage},
-    routes::{Compiled, Origin, RouteSets, live::Change},
+    routes::{Origin, live::Change},
     service::{self, Watchdog},
     settings::{MetricsListen, OnExit, Settings},
     state::State,
@@ -35,7 +37,8 @@ use capture::Captures;
 use command::{Changed, Command, Handle, Refused, Unexplained};
 use files::Files;
 use following::Following;
-use routes::Routes;
+use report::Progress;
+use routes::{First, Routes};
 
 /// The parts in the order in which they go: what steers first, then what it relies on.
 struct Agent {
@@ -47,19 +50,29 @@ struct Agent {
     following: Following,
     /// The file that was named, if one was.
     config: Option<PathBuf>,
+    /// What it was told, but for routes.
+    settings: Settings,
+    /// Puts what the command line says over what the files do.
+    over: Over,
+    /// Settings of the files that need a restart, as was said.
+    restart: Vec<&'static str>,
     metrics: Arc<Metrics>,
     _lock: Lock,
 }
 
+/// Puts what has precedence over settings that were read from files.
+pub type Over = Box<dyn Fn(Settings) -> Settings>;
+
 /// Runs the agent until Ctrl-C or SIGTERM, by these settings, of which those of files were read from `config` or, if that is
-/// not given, from the default file.
+/// not given, from the default file. When the files are read again, `over` makes such settings of what they say.
 ///
 /// # Errors
 ///
 /// It could not begin, and then nothing is attached or changed; or it could not undo something at its end.
-pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Failure> {
+pub async fn run(mut settings: Settings, config: Option<PathBuf>, over: Over) -> Result<(), Failure> {
+    sys::memory::share();
     let captures = Captures::new(&settings.interfaces, settings.attach)?;
-    compile(&settings)?;
+    let first = first(&mut settings)?;
     captures.check(&host::interfaces()?)?;
 
     let lock = Lock::take().map_err(|error| {
@@ -87,13 +100,15 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
         MetricsListen::Off => None,
         MetricsListen::At(address) => Some(Server::start(address, metrics.clone())?),
     };
-    let mut agent = begin(lock, state, flows, following, &settings, config, metrics.clone())?;
+    let reconcile = settings.reconcile;
+    let mut agent = begin(lock, state, flows, first, following, settings, config, over, metrics.clone())?;
+    sys::memory::give_back();
     agent.datapath.attach_sk_lookup()?;
     // From here on traffic is steered. A crash before this leaves rules on a mark that no packet has; after it,
     // TCX programs and sk_lookup are gone with the process, and clsact filters stay and pass what they would steer.
     agent.following.begin(&mut agent.datapath)?;
     report::failed(agent.routing.tidy());
-    report::order(agent.routing.come_first(settings.movable)?);
+    report::order(agent.routing.come_first(agent.movable)?);
     report::failed(agent.make_way());
     agent.observe()?;
     metrics.enter(Stage::Steering);
@@ -102,7 +117,7 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
 
     let mut beat = interval(BEAT);
     let mut reload_at = None;
-    let mut reconcile_at = Instant::now() + settings.reconcile;
+    let mut reconcile_at = Instant::now() + reconcile;
     loop {
         metrics.beat();
         tokio::select! {
@@ -129,7 +144,7 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
                 let begin = Instant::now();
                 report::failed(agent.reconcile());
                 metrics.reconciled(begin.elapsed());
-                reconcile_at = Instant::now() + settings.reconcile;
+                reconcile_at = Instant::now() + reconcile;
             }
             () = agent.netfilter.changed() => report::failed(agent.follow_nat()),
             tidied = agent.routes.tidied(&mut agent.datapath) => report::failed(tidied),
@@ -140,11 +155,18 @@ pub async fn run(settings: Settings, config: Option<PathBuf>) -> Result<(), Fail
     drop(api);
     report::failed(service::stopping());
     metrics.enter(Stage::Ending);
-    agent.datapath.detach()?;
+    let given_up = agent.datapath.give_up();
+    let mut progress = Progress::begin();
+    let detached = agent.datapath.detach(|left| progress.left(left));
+    given_up.and(detached)?;
     report::failed(agent.routes.state.set_refusal(None));
+    report::failed(agent.routes.state.set_restart(&[]));
     report::summary(&mut agent.datapath, &agent.routes.live)?;
     Ok(())
 }
+
+/// So many routes take much more memory while they are read than afterwards.
+const MANY: usize = 1000;
 
 /// How long after a change of the files, or of what is ours, it is looked at.
 const SETTLED: Duration = Duration::from_millis(100);
@@ -191,12 +213,15 @@ impl Agent {
             report::failed(self.following.describe(&mut self.datapath));
         }
         if !delta.proxies.is_empty() {
-            report::failed(routes::learn(&mut self.datapath, &delta));
+            report::failed(routes::learn(&mut self.datapath, delta.proxies));
         }
         if !delta.words.is_empty() || !delta.prefixes.is_empty() {
             report::failed(self.make_way());
         }
         self.metrics.published(&self.routes.live);
+        if changes.iter().map(|change| change.remove.len() + change.add.len()).sum::<usize>() > MANY {
+            sys::memory::give_back();
+        }
         Ok(changed)
     }
 
@@ -204,29 +229,37 @@ impl Agent {
     fn reload(&mut self) -> Result<Changed, String> {
         let begin = Instant::now();
         let result = self.apply_files(false);
+        sys::memory::give_back();
         self.metrics.reloaded(result.is_ok());
         report::failed(self.routes.state.set_refusal(result.as_ref().err()));
-        if result.is_ok() {
+        if let Ok(Changed { restart, .. }) = &result {
             self.metrics.propagated(Origin::Files, begin.elapsed());
+            if *restart != self.restart {
+                report::restart(restart);
+                report::failed(self.routes.state.set_restart(restart));
+                self.restart.clone_from(restart);
+            }
         }
         result
     }
 
     fn apply_files(&mut self, dry_run: bool) -> Result<Changed, String> {
-        let settings = config::read(self.config.as_deref()).map_err(|errors| {
+        let mut settings = config::read(self.config.as_deref()).map_err(|errors| {
             let errors: Vec<_> = errors.errors.iter().map(ToString::to_string).collect();
             errors.join("\n")
         })?;
-        let routes = settings.routes.get(&Origin::Files).cloned().unwrap_or_default();
+        let routes = settings.routes.remove(&Origin::Files).unwrap_or_default();
         let change = self.routes.live.replacement(Origin::Files, routes);
-        self.change(&[change], dry_run).map_err(|refused| match refused {
+        let changed = self.change(&[change], dry_run).map_err(|refused| match refused {
             Refused::Routes(refusals) => {
                 let lines: Vec<_> =
                     refusals.iter().map(|refusal| settings.route_places.explain(refusal)).collect();
                 lines.join("\n")
             }
             refused => refused.to_string(),
-        })
+        })?;
+        let restart = (self.over)(settings).differences(&self.settings);
+        Ok(Changed { restart, ..changed })
     }
 
     /// Repairs what others have changed, and says so.
@@ -242,11 +275,12 @@ impl Agent {
         let order = self.routing.come_first(self.movable)?;
         self.metrics.repaired(Repaired::Order, matches!(order, Some(Order::Moved { .. })).into());
         report::order(order);
-        let programs = self.datapath.repair(self.following.interfaces());
+        let programs = self.datapath.repair(self.following.settled());
         let done = programs.iter().filter(|repair| matches!(repair, Repair::Done(_))).count();
         self.metrics.repaired(Repaired::Programs, done);
         report::repairs(&programs);
         self.observe()?;
+        report::failed(self.routes.unsteer(&mut self.datapath));
         if !self.netfilter.repair()? {
             return Ok(());
         }
@@ -263,7 +297,7 @@ impl Agent {
 
     /// Records what is attached.
     fn observe(&self) -> anyhow::Result<()> {
-        for (state, number) in self.following.count(&self.datapath) {
+        for (state, number) in self.following.count() {
             self.metrics.interfaces(state, number);
         }
         for hook in [Hook::Tcx, Hook::Clsact] {
@@ -291,67 +325,59 @@ impl Agent {
 }
 
 /// Everything but what steers: programs, maps, listeners, rules.
+#[expect(clippy::too_many_arguments, reason = "the parts of the agent, each once")]
 fn begin(
     lock: Lock,
     state: State,
     flows: Flows,
+    first: First,
     mut following: Following,
-    settings: &Settings,
+    settings: Settings,
     config: Option<PathBuf>,
+    over: Over,
     metrics: Arc<Metrics>,
 ) -> Result<Agent, Failure> {
     let (numbers, moved) = host::choose_numbers(settings.routing, settings.movable)?;
     report::moved(&moved);
     let mut datapath = Datapath::load(&settings.limits, Marking::new(numbers.mark))?;
-    let mut routes = Routes::new(settings.limits, &settings.protect, state, flows.clone());
-    let delta = routes
-        .begin(&mut datapath, &changes(&settings.routes))
+    flows.source(datapath.flow_reader()?)?;
+    let routes = Routes::begin(first, state, flows, &mut datapath)
         .map_err(|refused| Failure::new(Exit::Invalid, refused))?;
     following.describe(&mut datapath)?;
-    routes::learn(&mut datapath, &delta)?;
+    let proxies = routes.live.proxies().map(|(proxy, slot)| (slot, crate::routes::proxy_entry(proxy)));
+    routes::learn(&mut datapath, proxies.collect::<BTreeMap<_, _>>())?;
     routes.state.set_refusal(None)?;
+    routes.state.set_restart(&[])?;
     metrics.published(&routes.live);
-    flows.source(datapath.flow_reader()?)?;
     metrics.source(datapath.maps()?, datapath.learner()?);
     let routing = PolicyRouting::install(numbers)?;
     let owned = settings.on_exit == OnExit::Detach;
     let netfilter = Netfilter::install(settings.netfilter, numbers.mark, owned)?;
     let movable = settings.movable;
-    Ok(Agent { datapath, routes, netfilter, routing, movable, following, config, metrics, _lock: lock })
+    Ok(Agent {
+        datapath,
+        routes,
+        netfilter,
+        routing,
+        movable,
+        following,
+        config,
+        settings,
+        over,
+        restart: Vec::new(),
+        metrics,
+        _lock: lock,
+    })
 }
 
-/// What brings these routes into a table that has none.
-fn changes(sets: &RouteSets) -> Vec<Change> {
-    let changes = sets.iter().map(|(origin, routes)| Change {
-        origin: *origin,
-        remove: Vec::new(),
-        add: routes.clone(),
-    });
-    changes.collect()
-}
-
-/// Checks and compiles the routes, with those built in.
-pub fn compile(settings: &Settings) -> Result<Compiled, Failure> {
-    let explain = |refusals: Vec<_>| {
-        let lines: Vec<_> = refusals.iter().map(|refusal| settings.route_places.explain(refusal)).collect();
-        Failure::new(Exit::Invalid, anyhow!(lines.join("\n")))
-    };
-    routes::check_targets(&changes(&settings.routes)).map_err(|refused| match refused {
-        Refused::Routes(refusals) => explain(refusals),
+/// Takes the routes out of the settings and plans them.
+pub fn first(settings: &mut Settings) -> Result<First, Failure> {
+    let (routes, places) = (mem::take(&mut settings.routes), mem::take(&mut settings.route_places));
+    First::new(routes, settings.protect.clone(), settings.limits).map_err(|refused| match refused {
+        Refused::Routes(refusals) => {
+            let lines: Vec<_> = refusals.iter().map(|refusal| places.explain(refusal)).collect();
+            Failure::new(Exit::Invalid, anyhow!(lines.join("\n")))
+        }
         refused => Failure::new(Exit::No, refused),
-    })?;
-    let mut sets = settings.routes.clone();
-    let own_ports = crate::routes::own_ports(settings.routes.values().flatten());
-    sets.insert(Origin::BuiltIn, crate::routes::built_in(&settings.protect, own_ports));
-    crate::routes::compile(&sets, &settings.limits).map_err(explain)
-}
-
-/// Where a proxy's listeners are looked for.
-pub(crate) fn listener_addresses(proxy: &ProxyEntry) -> impl Iterator<Item = (Family, SocketAddr)> {
-    let port = proxy.port;
-    [Family::V4, Family::V6]
-        .into_iter()
-        .map(|family| (family, proxy.address(family).ip(family)))
-        .filter(|(_, address)| !address.is_unspecified())
-        .map(move |(family, address)| (family, SocketAddr::new(address, port)))
+    })
 }

@@ -71,13 +71,11 @@ pub fn exit(findings: &[Finding]) -> Option<Exit> {
 
 /// Whether the routes go together, and the proxies that they lead to.
 fn routes(settings: &Settings) -> (Finding, Vec<ProxyEntry>) {
-    match agent::compile(settings) {
-        Ok(compiled) => {
-            let routes: usize = settings.routes.values().map(Vec::len).sum();
-            (
-                Finding::ok("config", format!("{}, valid", agent::report::count(routes, "route"))),
-                compiled.proxies,
-            )
+    let routes: usize = settings.routes.values().map(Vec::len).sum();
+    match agent::first(&mut settings.clone()) {
+        Ok(first) => {
+            let valid = Finding::ok("config", format!("{}, valid", agent::report::count(routes, "route")));
+            (valid, first.proxies())
         }
         Err(failure) => (Finding::failed("config", &failure), Vec::new()),
     }

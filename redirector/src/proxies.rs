@@ -1,13 +1,13 @@
 //! The proxies' listeners as the programs will find them, asked without steering anything.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use anyhow::Result;
-use redirector_common::{Protocol, Reason, entries::ProxyEntry};
+use redirector_common::{Reason, entries::ProxyEntry};
 
 use crate::{
-    agent::{listener_addresses, report},
-    datapath::{Datapath, Listening, Marking},
+    agent::report,
+    datapath::{Datapath, ListenerAddress, Listening, Marking},
     finding::{Finding, Level},
     host,
     routes::{Compiled, Limits},
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Where it is looked for.
-    pub address: SocketAddr,
+    pub address: ListenerAddress,
     /// What was found.
     pub listening: Listening,
     /// Whether the proxy takes connections at its address in the other family.
@@ -41,16 +41,16 @@ pub fn probe(proxies: &[ProxyEntry]) -> Result<Vec<Probe>> {
     datapath.publish(&Compiled { proxies: proxies.to_vec(), ..Compiled::default() })?;
     let mut probes = Vec::new();
     for (slot, proxy) in (0..).zip(proxies) {
-        let sockets = host::listening(proxy.port)?;
+        let sockets = host::listening(proxy.protocol(), proxy.port)?;
         let mut own = Vec::new();
-        for (family, address) in listener_addresses(proxy) {
-            own.push((address, datapath.learn(slot, Protocol::Tcp, family)?));
+        for address in ListenerAddress::of(proxy) {
+            own.push((address, datapath.learn(slot, address)?));
         }
         for (index, (address, listening)) in own.iter().enumerate() {
             let mut others = own.iter().enumerate().filter(|(other, _)| *other != index);
             let other_listens = others.any(|(_, (_, listening))| !matches!(listening, Listening::No(_)));
             // At its own address, or at any; a socket of IPv6 may take IPv4 as well.
-            let takes = |at: &&IpAddr| **at == address.ip() || at.is_unspecified();
+            let takes = |at: &&IpAddr| **at == address.at.ip() || at.is_unspecified();
             let sockets = sockets.iter().filter(takes).count();
             probes.push(Probe { address: *address, listening: *listening, other_listens, sockets });
         }
@@ -63,7 +63,9 @@ impl Probe {
     pub fn finding(&self, id: &'static str) -> Finding {
         let (level, what, fix) = match self.listening {
             Listening::Ready => (Level::Ok, "listening, transparent", None),
-            Listening::Limited(reason) => (Level::Warn, report::what(reason), report::hint(reason)),
+            Listening::Limited(reason) => {
+                (Level::Warn, report::what(self.address.protocol, reason), report::hint(reason))
+            }
             Listening::No(Reason::NoListener) if self.other_listens => (
                 Level::Warn,
                 "not listening: new connections of this family get their route's `else`",
@@ -74,10 +76,16 @@ impl Probe {
                 "not listening: new connections get their route's `else`",
                 Some("start it; the first connection after that reaches it"),
             ),
-            Listening::No(reason) => (Level::Fail, report::what(reason), report::hint(reason)),
+            Listening::No(reason) => {
+                (Level::Fail, report::what(self.address.protocol, reason), report::hint(reason))
+            }
         };
-        let facts = serde_json::json!({ "address": self.address.to_string(), "reason": self.reason(),
-            "sockets": self.sockets });
+        let facts = serde_json::json!({
+            "address": self.address.at.to_string(),
+            "protocol": self.address.protocol.word(),
+            "reason": self.reason(),
+            "sockets": self.sockets,
+        });
         let sockets = if self.sockets > 1 { format!(", {} sockets", self.sockets) } else { String::new() };
         let what = format!("{}: {what}{sockets}", self.address);
         let finding = Finding { level, ..Finding::ok(id, what) }.facts(facts);

@@ -36,6 +36,17 @@ pub fn stopping() -> Result<()> {
     notify(&[NotifyState::Stopping, NotifyState::Status("taking everything away")])
 }
 
+/// The end is under way, and is to be waited for so long, whatever TimeoutStopSec= says.
+///
+/// # Errors
+///
+/// As above.
+pub fn ending(left: &str, patience: Duration) -> Result<()> {
+    let patience = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
+    let status = format!("nothing is redirected any more; {left} left to tidy");
+    notify(&[NotifyState::ExtendTimeoutUsec(patience), NotifyState::Status(&status)])
+}
+
 /// The agent's loop is alive.
 ///
 /// # Errors

@@ -81,6 +81,42 @@ pub enum OnExit {
 }
 
 impl Settings {
+    /// The full names of what is set otherwise here than there, of all that an agent reads only when it starts: so all but routes.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let number = |settings: &Self| {
+            let (routing, movable) = (settings.routing, settings.movable);
+            [
+                (routing.mark, movable.mark),
+                (routing.table, movable.table),
+                (routing.priority, movable.rule_priority),
+            ]
+        };
+        let ([mark, table, priority], [other_mark, other_table, other_priority]) =
+            (number(self), number(other));
+        let all = [
+            ("interfaces.include", self.interfaces.include != other.interfaces.include),
+            ("interfaces.exclude", self.interfaces.exclude != other.interfaces.exclude),
+            ("on_exit", self.on_exit != other.on_exit),
+            ("attach", self.attach != other.attach),
+            ("netfilter", self.netfilter != other.netfilter),
+            ("mark", mark != other_mark),
+            ("table", table != other_table),
+            ("rule_priority", priority != other_priority),
+            ("protect", self.protect != other.protect),
+            ("limits.routes", self.limits.routes != other.limits.routes),
+            ("limits.prefixes", self.limits.prefixes != other.limits.prefixes),
+            ("limits.sources", self.limits.sources != other.limits.sources),
+            ("limits.proxies", self.limits.proxies != other.limits.proxies),
+            ("events.per_second", self.events_per_second != other.events_per_second),
+            ("reconcile", self.reconcile != other.reconcile),
+            ("state_dir", self.state_dir != other.state_dir),
+            ("metrics.listen", self.metrics_listen != other.metrics_listen),
+            ("log.level", self.log.0 != other.log.0),
+            ("log.format", self.log.1 != other.log.1),
+        ];
+        all.into_iter().filter(|(_, differ)| *differ).map(|(name, _)| name).collect()
+    }
+
     /// Sets the mark.
     pub fn set_mark(&mut self, number: Number) {
         number.set(&mut self.routing.mark, PolicyRoutingSettings::default().mark, &mut self.movable.mark);
@@ -126,5 +162,44 @@ impl Default for Settings {
             log: Default::default(),
             metrics_listen: MetricsListen::At(SocketAddr::from(([127, 0, 0, 1], 9464))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys::TABLES;
+
+    #[test]
+    fn every_setting_but_routes_is_told_apart_by_its_full_name() {
+        let same = Settings::default();
+        assert_eq!(same.differences(&Settings::default()), [""; 0]);
+        let other = Settings {
+            interfaces: InterfaceGlobs { include: vec!["a".to_owned()], exclude: vec!["b".to_owned()] },
+            routes: RouteSets::new(),
+            attach: AttachMode::Clsact,
+            netfilter: NetfilterMode::Off,
+            route_places: RoutePlaces::default(),
+            routing: PolicyRoutingSettings { mark: 1, table: 2, priority: 3 },
+            movable: Movable::default(),
+            protect: Vec::new(),
+            limits: Limits { routes: 1, prefixes: 1, sources: 1, proxies: 1 },
+            on_exit: OnExit::Detach,
+            reconcile: Duration::from_secs(1),
+            events_per_second: 1,
+            state_dir: PathBuf::from("/"),
+            metrics_listen: MetricsListen::Off,
+            log: (Level::Trace, Format::Json),
+        };
+        let mut names = same.differences(&other);
+        // It has one value so far.
+        names.push("on_exit");
+        names.sort_unstable();
+        let tables = TABLES.iter().filter(|table| !table.name.starts_with("route"));
+        let known = tables.flat_map(|table| table.keys.iter().map(|key| table.full(key)));
+        let others = ["version", "route", "interfaces", "limits", "events", "metrics", "log"];
+        let mut known: Vec<_> = known.filter(|name| !others.contains(&name.as_str())).collect();
+        known.sort_unstable();
+        assert_eq!(names, known);
     }
 }

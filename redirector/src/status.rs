@@ -25,6 +25,8 @@ struct Scene {
     maps: Option<FoundMaps>,
     /// Why the agent keeps routes that its files no longer say.
     refusal: Option<String>,
+    /// Settings of the files that need a restart.
+    restart: Vec<String>,
 }
 
 /// Looks at every part: the agent, which has this state directory, its programs, what it relies on, the proxies, the routes and the room that is left.
@@ -36,7 +38,8 @@ pub fn look(state_dir: &Path) -> Result<Vec<Finding>, Failure> {
     let agent = running()?;
     let found = Found::look()?;
     let maps = found.maps();
-    let scene = Scene { agent, found, maps, refusal: state::refusal(state_dir) };
+    let (refusal, restart) = (state::refusal(state_dir), state::restart(state_dir));
+    let scene = Scene { agent, found, maps, refusal, restart };
     let mut findings = vec![scene.agent()];
     if scene.agent.is_none() && scene.found.is_empty() {
         // An agent that was killed leaves rules even where its programs are gone with it.
@@ -44,6 +47,7 @@ pub fn look(state_dir: &Path) -> Result<Vec<Finding>, Failure> {
         return Ok(findings);
     }
     findings.extend(scene.configuration());
+    findings.extend(scene.restart());
     findings.extend(scene.hooks());
     findings.extend(scene.routing()?);
     findings.push(scene.netfilter()?);
@@ -81,6 +85,16 @@ impl Scene {
             None => Finding::fail("agent", "not running: what follows was left when it ended")
                 .fix("`redirector run` starts it and takes over, `redirector cleanup` takes everything away"),
         }
+    }
+
+    /// That the files say what only a restart brings, if they do.
+    fn restart(&self) -> Option<Finding> {
+        if self.agent.is_none() || self.restart.is_empty() {
+            return None;
+        }
+        let what = format!("changed, and in force after a restart only: {}", self.restart.join(", "));
+        let fix = "restart the agent: open connections go on, and new ones pass until it steers again";
+        Some(Finding::warn("configuration", what).fix(fix).facts(json!({ "restart": self.restart })))
     }
 
     /// That the files were refused, if they were.

@@ -3,6 +3,7 @@
 pub mod batch;
 mod bpf;
 pub mod links;
+pub mod memory;
 pub mod objects;
 mod test_run;
 

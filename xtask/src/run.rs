@@ -1,7 +1,7 @@
 //! `cargo xtask run`: the main job, shown in network namespaces that end with this process.
 //!
 //! A client and a node are joined by a veth pair. The client connects to addresses that exist nowhere; the agent on
-//! the node hands these connections to a proxy on the node's loopback, which says what it saw.
+//! the node hands these connections, and its queries by UDP, to proxies on the node's loopback, which say what they saw.
 
 use std::{
     collections::BTreeSet, ffi::OsString, fs, io, net::SocketAddr, os::unix::process::CommandExt as _,
@@ -11,11 +11,12 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::sched::{CloneFlags, unshare};
 
-use self::{agent::Agent, end::End, netns::Netns};
+use self::{agent::Agent, client::Answer, end::End, netns::Netns};
 use crate::{build, sandbox, setup, steps::Steps};
 
 mod agent;
 mod client;
+mod datagrams;
 mod end;
 mod netns;
 mod servers;
@@ -24,10 +25,13 @@ mod servers;
 const SERVICE: [&str; 2] = ["192.0.2.1:8080", "[2001:db8:2::1]:8080"];
 /// Where the proxy listens.
 const PROXY: [&str; 2] = ["127.0.0.1:15001", "[::1]:15001"];
+/// The same service by UDP, and its proxy.
+const RESOLVER: [&str; 2] = ["192.0.2.1:53", "[2001:db8:2::1]:53"];
+const DNS_PROXY: [&str; 2] = ["127.0.0.1:15053", "[::1]:15053"];
 /// An ordinary server of the node, on a port that no route names.
 const SERVER: [&str; 2] = ["10.0.1.1:9090", "[2001:db8:1::1]:9090"];
-/// The route that the agent is given.
-const ROUTE: &str = "demo:8080=proxy:15001";
+/// The routes that the agent is given.
+const ROUTES: [&str; 2] = ["demo:8080=proxy:15001", "dns:udp/53=proxy:15053"];
 /// Commands that list whatever the agent could leave in a network namespace: rules, its table, hooks.
 const TRACES: [&str; 6] = [
     "ip -4 rule show",
@@ -59,10 +63,11 @@ pub fn demonstrate(keep: bool, agent: Option<PathBuf>) -> Result<()> {
     steps.note("client 10.0.1.2 and 2001:db8:1::2, node 10.0.1.1 and 2001:db8:1::1, which is the client's default route");
     let mut story = Story::default();
     steps.begin(
-        "start a small proxy on the node's loopback, and an ordinary server on the node's own address",
+        "start small proxies of TCP and UDP on the node's loopback, and an ordinary server on the node's own address",
     );
     node.run(|| -> Result<()> {
         PROXY.iter().try_for_each(|address| servers::proxy(address.parse()?))?;
+        DNS_PROXY.iter().try_for_each(|address| datagrams::proxy(address.parse()?))?;
         SERVER.iter().try_for_each(|address| servers::ordinary(address.parse()?))
     })?;
     let before = traces(&node)?;
@@ -71,16 +76,22 @@ pub fn demonstrate(keep: bool, agent: Option<PathBuf>) -> Result<()> {
     for service in SERVICE {
         story.unreachable(&client, service)?;
     }
-    steps.begin(&format!("start the agent: redirector run --interface veth0 --route '{ROUTE}'"));
-    let mut running =
-        node.run(move || Agent::start(&agent, &["run", "--interface", "veth0", "--route", ROUTE]))?;
+    let [web, dns] = ROUTES;
+    steps
+        .begin(&format!("start the agent: redirector run --interface veth0 --route '{web}' --route '{dns}'"));
+    let arguments = ["run", "--interface", "veth0", "--route", web, "--route", dns];
+    let mut running = node.run(move || Agent::start(&agent, &arguments))?;
     steps.begin("connect to the same addresses again: the proxy answers, and says what it saw");
     for service in SERVICE {
-        story.told(&client, service, "original destination")?;
+        story.told(&client, service, "original destination", client::ask)?;
+    }
+    steps.begin("send a query by UDP: the answer comes from the address that was asked");
+    for resolver in RESOLVER {
+        story.told(&client, resolver, "original destination", client::query)?;
     }
     steps.begin("connect to a port that no route names: it passes untouched");
     for server in SERVER {
-        story.told(&client, server, "server")?;
+        story.told(&client, server, "server", client::ask)?;
     }
     if keep {
         steps.begin("keep all this until Ctrl-C or the end of stdin");
@@ -178,9 +189,15 @@ impl Story {
     }
 
     /// Whoever answers at this address must have seen it as the destination, and the client's own address as source.
-    fn told(&mut self, client: &Netns, address: &str, who: &str) -> Result<()> {
+    fn told(
+        &mut self,
+        client: &Netns,
+        address: &str,
+        who: &str,
+        ask: fn(SocketAddr) -> Result<Answer>,
+    ) -> Result<()> {
         let to: SocketAddr = address.parse()?;
-        match client.run(move || client::ask(to)) {
+        match client.run(move || ask(to)) {
             Err(err) => self.expect(false, &format!("{address} answers (it did not: {err:#})")),
             Ok(answer) => {
                 let right = format!("{who} {to}, client {}", answer.client);

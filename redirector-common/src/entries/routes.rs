@@ -25,7 +25,7 @@ pub enum OnUnavailable {
     Pass = 0,
     /// Drop.
     Drop = 1,
-    /// Answer with a TCP reset.
+    /// Refuse at once: a TCP reset, or for a datagram ICMP's port unreachable.
     Reset = 2,
 }
 
@@ -47,7 +47,7 @@ const _: () = assert!(size_of::<RouteEntry>() == 8);
 /// Bytes of a value in `ROUTE_NAMES`: the beginning of a route's name, and zeros behind a shorter one.
 pub const ROUTE_NAME_BYTES: usize = 64;
 
-/// An entry of `PROXIES`: where a proxy's listener is looked for.
+/// An entry of `PROXIES`: where a proxy's listener is looked for. One that listens by TCP and by UDP is two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct ProxyEntry {
@@ -57,8 +57,10 @@ pub struct ProxyEntry {
     pub v6: Address,
     /// Port of the listener, host order.
     pub port: u16,
+    /// By what it listens: a [`Protocol`].
+    pub protocol: u8,
     /// Always zero.
-    pub pad: u16,
+    pub pad: u8,
 }
 const _: () = assert!(size_of::<ProxyEntry>() == 36);
 
@@ -71,24 +73,29 @@ impl ProxyEntry {
             Family::V6 => &self.v6,
         }
     }
+
+    /// By what it listens.
+    #[inline(always)]
+    pub const fn protocol(&self) -> Protocol {
+        if self.protocol == Protocol::Udp as u8 { Protocol::Udp } else { Protocol::Tcp }
+    }
 }
 
 /// Index of a proxy's listener in `LISTENERS`.
 #[inline(always)]
-pub const fn listener_index(proxy: u32, protocol: Protocol, family: Family) -> u32 {
-    (proxy * Protocol::COUNT + protocol as u32) * Family::COUNT + family as u32
+pub const fn listener_index(proxy: u32, family: Family) -> u32 {
+    proxy * LISTENERS_PER_PROXY + family as u32
 }
 
-/// The proxy, protocol and family of an index in `LISTENERS`.
+/// The proxy and family of an index in `LISTENERS`.
 #[inline(always)]
-pub const fn listener_of(index: u32) -> (u32, Protocol, Family) {
+pub const fn listener_of(index: u32) -> (u32, Family) {
     let family = if index & 1 == 0 { Family::V4 } else { Family::V6 };
-    let protocol = if index & 2 == 0 { Protocol::Tcp } else { Protocol::Udp };
-    (index / LISTENERS_PER_PROXY, protocol, family)
+    (index / LISTENERS_PER_PROXY, family)
 }
 
-/// Listeners a proxy can have: one for each protocol and family.
-pub const LISTENERS_PER_PROXY: u32 = Protocol::COUNT * Family::COUNT;
+/// Listeners a proxy can have: one for each family.
+pub const LISTENERS_PER_PROXY: u32 = Family::COUNT;
 
 /// An entry of `NEXT_HOPS`: the interface that packets leave by, and the neighbour there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
+mod changes;
 mod closes;
 mod connections;
 mod figures;
@@ -46,6 +47,8 @@ enum Suite {
     Closes,
     /// Interfaces that come: how long until they are captured.
     Interfaces,
+    /// Routes that change, and many of them: time and memory.
+    Changes,
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
             Suite::Connections => connections::run(arguments.rounds.unwrap_or(12), arguments.quick),
             Suite::Closes => closes::run(arguments.quick),
             Suite::Interfaces => interfaces::run(arguments.quick),
+            Suite::Changes => changes::run(arguments.quick),
         }
     }
     ExitCode::SUCCESS

@@ -3,9 +3,9 @@
 use anyhow::{Context as _, Result, anyhow};
 use glob::Pattern;
 
-use super::report;
+use super::{moves::Moves, report, states::States};
 use crate::{
-    datapath::{self, AttachMode, Datapath},
+    datapath::{self, AttachMode, Datapath, Hook, has_tcx},
     failure::{Exit, Failure},
     host::{self, Change, Interface},
     metrics::InterfaceState,
@@ -16,7 +16,13 @@ use crate::{
 pub struct Captures {
     patterns: Vec<Pattern>,
     exclude: Vec<Pattern>,
-    mode: AttachMode,
+    /// Where the programs are to be.
+    hook: Hook,
+    /// Where they are attached while others wait, which there takes no grace period of RCU.
+    hurried: Hook,
+    /// From there to where they are to be.
+    pub moves: Moves,
+    pub states: States,
 }
 
 impl Captures {
@@ -28,7 +34,15 @@ impl Captures {
                 .hint(format!("name them with --interface; interfaces here: {names}")));
         }
         let [patterns, exclude] = [&globs.include, &globs.exclude].map(|globs| parse(globs));
-        Ok(Self { patterns: patterns?, exclude: exclude?, mode })
+        let (hook, hurried) = match mode {
+            AttachMode::Clsact => (Hook::Clsact, Hook::Clsact),
+            AttachMode::Tcx => (Hook::Tcx, Hook::Tcx),
+            // Whoever may not ask is told when the programs are loaded.
+            AttachMode::Auto if has_tcx().unwrap_or(true) => (Hook::Tcx, Hook::Clsact),
+            AttachMode::Auto => (Hook::Clsact, Hook::Clsact),
+        };
+        let (moves, states) = (Moves::new(), States::default());
+        Ok(Self { patterns: patterns?, exclude: exclude?, hook, hurried, moves, states })
     }
 
     /// Refuses a name that no interface has, and an interface that was named but cannot be captured. A glob that
@@ -63,68 +77,102 @@ impl Captures {
         matches(&self.patterns) && !matches(&self.exclude)
     }
 
-    /// How many interfaces that match are captured, were refused, and cannot be captured.
-    pub fn count(
-        &self,
-        datapath: &Datapath,
-        interfaces: impl Iterator<Item = Interface>,
-    ) -> [(InterfaceState, usize); 3] {
-        let state = |interface: Interface| match interface.unsupported {
-            Some(_) => InterfaceState::Unsupported,
-            None if datapath.is_captured(interface.index) => InterfaceState::Captured,
-            None => InterfaceState::Failed,
-        };
-        let states: Vec<_> = interfaces.filter(|interface| self.wants(interface)).map(state).collect();
-        InterfaceState::ALL.map(|wanted| (wanted, states.iter().filter(|state| **state == wanted).count()))
-    }
-
     /// Captures the interface that was there when the agent began, if it is wanted, with what a killed one left taken away.
-    pub fn begin(&self, datapath: &mut Datapath, interface: &Interface) -> Result<()> {
+    pub fn begin(&mut self, datapath: &mut Datapath, interface: &Interface, hurry: bool) -> Result<()> {
         if self.wants(interface) && interface.unsupported.is_none() {
-            self.capture(datapath, interface)?;
+            self.capture(datapath, interface, hurry)?;
             datapath.tidy(interface.index)?;
         }
+        self.record(datapath, interface.index, Some(interface));
         Ok(())
     }
 
-    /// Captures, adapts or releases what has changed. Whether it took a while, which to attach or detach a program does.
+    /// Captures, adapts or releases what has changed; in a hurry if others wait. Whether an interface came or went by that.
     ///
     /// One that is down is captured too: what it receives first when it comes up would be missed otherwise.
-    pub fn follow(&self, datapath: &mut Datapath, change: &Change) -> Result<bool> {
+    pub fn follow(&mut self, datapath: &mut Datapath, change: &Change, hurry: bool) -> Result<bool> {
+        let followed = self.change(datapath, change, hurry);
+        self.record(datapath, change.index, change.now.as_ref());
+        followed
+    }
+
+    fn change(&mut self, datapath: &mut Datapath, change: &Change, hurry: bool) -> Result<bool> {
         let index = change.index;
-        if let Some(name) = &change.gone
-            && datapath.forget(index)?
-        {
-            report::interface_gone(name);
+        let mut went = false;
+        if let Some(name) = &change.gone {
+            self.moves.forget(index);
+            went = datapath.forget(index)?;
+            if went {
+                report::interface_gone(name);
+            }
         }
-        let Some(interface) = &change.now else { return Ok(false) };
+        let Some(interface) = &change.now else { return Ok(went) };
         let wanted = self.wants(interface) && interface.unsupported.is_none();
-        match (wanted, datapath.is_captured(index)) {
-            (false, false) => Ok(false),
-            (false, true) => {
+        match (wanted, datapath.hook(index)) {
+            (false, None) => Ok(went),
+            (false, Some(_)) => {
+                self.moves.forget(index);
                 datapath.release(index)?;
                 report::interface_released(&interface.name);
                 Ok(true)
             }
-            (true, true) => {
+            (true, Some(hook)) => {
                 let adapted = datapath.adapt(interface)?;
                 if adapted {
                     report::interface_adapted(&interface.name, interface.link);
                 }
-                Ok(adapted)
+                if hook != self.hook {
+                    // Where that failed before, it is tried again when everything is looked at.
+                    self.moves.add(index);
+                }
+                Ok(adapted || went)
             }
-            (true, false) => match self.capture(datapath, interface) {
+            (true, None) => match self.capture(datapath, interface, hurry) {
                 // A notice of that is on its way.
-                Err(error) if datapath::is_gone(&error) => Ok(false),
+                Err(error) if datapath::is_gone(&error) => Ok(went),
                 captured => captured.map(|()| true),
             },
         }
     }
 
-    fn capture(&self, datapath: &mut Datapath, interface: &Interface) -> Result<()> {
-        let hook = datapath.capture(interface, self.mode)?;
+    /// Moves one that was captured in a hurry, if it is time.
+    pub fn move_next(
+        &mut self,
+        datapath: &mut Datapath,
+        interface: impl FnOnce(u32) -> Option<Interface>,
+    ) -> Result<()> {
+        let Some(interface) = self.moves.next().and_then(interface) else { return Ok(()) };
+        match datapath.move_to_tcx(&interface) {
+            Err(error) if datapath::is_gone(&error) => Ok(()),
+            moved => moved.map(|()| report::interface_moved(&interface.name, self.hook)),
+        }
+    }
+
+    fn capture(&mut self, datapath: &mut Datapath, interface: &Interface, hurry: bool) -> Result<()> {
+        let at_once = hurry
+            && self.hook != self.hurried
+            && datapath
+                .capture(interface, self.hurried)
+                .inspect_err(|error| tracing::debug!("{error:#}"))
+                .is_ok();
+        let hook = if at_once { self.hurried } else { self.hook };
+        if at_once {
+            self.moves.add(interface.index);
+        } else {
+            datapath.capture(interface, hook)?;
+        }
         report::interface(&interface.name, hook);
         Ok(())
+    }
+
+    fn record(&mut self, datapath: &Datapath, index: u32, interface: Option<&Interface>) {
+        let wanted = interface.filter(|interface| self.wants(interface));
+        let state = wanted.map(|interface| match interface.unsupported {
+            Some(_) => InterfaceState::Unsupported,
+            None if datapath.hook(index).is_some() => InterfaceState::Captured,
+            None => InterfaceState::Failed,
+        });
+        self.states.set(index, state);
     }
 }
 

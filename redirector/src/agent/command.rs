@@ -61,6 +61,8 @@ pub struct Changed {
     pub replaced: Vec<String>,
     /// Names of routes that went.
     pub removed: Vec<String>,
+    /// Full names of settings that the files say otherwise than the agent runs with: it reads them when it starts.
+    pub restart: Vec<&'static str>,
 }
 
 /// Why a change was refused, as a whole.

@@ -3,7 +3,7 @@
 //! The kernel tells of each change, so that none costs a look at everything that there is. Everything is looked at when the
 //! agent begins, when notices were lost, and at each reconcile.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
 use tokio::{
@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{SETTLED, capture::Captures, command::Unexplained, report};
+use super::{SETTLED, capture::Captures, command::Unexplained, report, rereading::Rereading};
 use crate::{
     datapath::{Datapath, Repair},
     explain::Place,
@@ -19,11 +19,19 @@ use crate::{
     metrics::InterfaceState,
 };
 
+/// For how long programs are attached where they are to be when the agent begins. Those of the interfaces that are left then are
+/// moved there later: whoever started the agent waits for it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// For how long changes are followed before notices, signals and commands are heard again.
+const TURN: Duration = Duration::from_millis(10);
+
 /// What is followed.
 pub struct Following {
     captures: Captures,
     notices: Notices,
     image: Image,
+    rereading: Rereading,
     /// When to look at the hook of an interface at which something changed, by ifindex.
     hooks: BTreeMap<u32, Instant>,
 }
@@ -34,7 +42,7 @@ impl Following {
         let notices = Notices::new()?;
         let mut image = Image::default();
         image.read()?;
-        Ok(Self { captures, notices, image, hooks: BTreeMap::new() })
+        Ok(Self { captures, notices, image, rereading: Rereading::default(), hooks: BTreeMap::new() })
     }
 
     /// Writes what the programs have to know of the host.
@@ -49,9 +57,10 @@ impl Following {
     /// Captures the interfaces that are there. Here a failure is an error; later it concerns the one interface, and
     /// the others go on.
     pub fn begin(&mut self, datapath: &mut Datapath) -> Result<()> {
+        let hurry_at = Instant::now() + PATIENCE;
         while let Some(change) = self.image.next_change() {
             if let Some(interface) = &change.now {
-                self.captures.begin(datapath, interface)?;
+                self.captures.begin(datapath, interface, Instant::now() > hurry_at)?;
             }
         }
         Ok(())
@@ -63,17 +72,19 @@ impl Following {
             // So that signals and commands are heard in between.
             return yield_now().await;
         }
-        match self.hooks.values().min() {
+        let due =
+            self.hooks.values().copied().chain(self.captures.moves.due()).chain(self.rereading.due()).min();
+        match due {
             None => self.notices.arrive().await,
             Some(due) => tokio::select! {
                 () = self.notices.arrive() => {}
-                () = sleep_until(*due) => {}
+                () = sleep_until(due) => {}
             },
         }
     }
 
-    /// Takes in what has come, and follows it until a program was attached or detached: that takes a while, and what has
-    /// come meanwhile may be more urgent. Returns how many hooks were repaired.
+    /// Takes in what has come, and follows it for a while: what comes meanwhile may be more urgent. Moves one of the programs
+    /// that were attached in a hurry when there is nothing else to do. Returns how many hooks were repaired.
     pub fn follow(&mut self, datapath: &mut Datapath) -> Result<usize> {
         self.receive()?;
         let hooks = self.image.take_changed_hooks();
@@ -81,31 +92,38 @@ impl Following {
         if self.image.has_changed() {
             self.describe(datapath)?;
         }
+        let until = Instant::now() + TURN;
         while let Some(change) = self.image.next_change() {
-            match self.captures.follow(datapath, &change) {
+            let hurry = self.image.has_changed() || self.captures.moves.is_storm();
+            match self.captures.follow(datapath, &change, hurry) {
                 Ok(false) => {}
-                Ok(true) => break,
+                Ok(true) => self.captures.moves.put_off(),
                 Err(error) => report::failed(Err(error)),
             }
+            if Instant::now() > until {
+                break;
+            }
+        }
+        if !self.image.has_changed() {
+            report::failed(self.captures.move_next(datapath, |index| self.image.interface(index)));
         }
         Ok(self.repair(datapath))
     }
 
     /// Has everything looked at, also what no notice told of and what failed before.
     pub fn look_at_all(&mut self) -> Result<()> {
-        // Of an interface that went, and whose number another one has, only a notice tells.
-        self.receive()?;
-        self.image.read()
+        self.rereading.ask();
+        self.receive()
     }
 
     /// How many interfaces of those that were asked for are in each state.
-    pub fn count(&self, datapath: &Datapath) -> [(InterfaceState, usize); 3] {
-        self.captures.count(datapath, self.interfaces())
+    pub fn count(&self) -> [(InterfaceState, usize); 3] {
+        self.captures.states.count()
     }
 
-    /// All interfaces.
-    pub fn interfaces(&self) -> impl Iterator<Item = Interface> {
-        self.image.interfaces()
+    /// All interfaces whose programs are where they are to be: of the others the hooks are not looked at.
+    pub fn settled(&self) -> impl Iterator<Item = Interface> {
+        self.image.interfaces().filter(|interface| !self.captures.moves.waits(interface.index))
     }
 
     /// An interface, as what becomes of its packets depends on it.
@@ -115,7 +133,7 @@ impl Following {
     /// There is none of this name.
     pub fn place(&self, name: &str, datapath: &Datapath) -> Result<Place, Unexplained> {
         let Some(Interface { index, .. }) = self.image.named(name) else {
-            let names: Vec<_> = self.interfaces().map(|interface| interface.name).collect();
+            let names: Vec<_> = self.image.interfaces().map(|interface| interface.name).collect();
             return Err(Unexplained::NoInterface(names.join(", ")));
         };
         let captured = datapath.attachments().find(|(captured, ..)| *captured == index);
@@ -132,8 +150,14 @@ impl Following {
         })?;
         if lost {
             report::notices_lost();
-            self.image.read()?;
+            self.rereading.ask();
             self.look_at_hooks(self.image.interfaces().map(|interface| interface.index).collect());
+        }
+        // After the notices: of an interface that went, and whose number another one has, only they tell.
+        if self.rereading.is_due() {
+            let read = self.image.read();
+            self.rereading.done(read.is_ok());
+            read?;
         }
         Ok(())
     }
@@ -153,6 +177,9 @@ impl Following {
             self.hooks.iter().filter(|(_, due)| **due <= now).map(|(index, _)| *index).collect();
         for index in due {
             self.hooks.remove(&index);
+            if self.captures.moves.waits(index) {
+                continue;
+            }
             if let Some(interface) = self.image.interface(index) {
                 let repair = datapath.repair_hook(&interface);
                 repaired += usize::from(matches!(repair, Some(Repair::Done(_))));

@@ -1,20 +1,33 @@
 //! What the agent says: to its log while it runs, and a summary to stdout at its end.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    io::{self, BufWriter, Write as _},
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
-use redirector_common::{Reason, entries::RouteKind};
+use redirector_common::{
+    Protocol, Reason,
+    entries::{PacketCount, RouteKind},
+};
 
 use super::command::Changed;
 use crate::{
-    datapath::{Datapath, Hook, Listening, Repair},
+    datapath::{Datapath, Hook, ListenerAddress, Listening, Repair},
     host::{Link, Order},
     routes::{Origin, live::Live},
+    service,
 };
 
 /// A captured interface.
 pub fn interface(name: &str, hook: Hook) {
     tracing::info!("interface {name}: captured at {hook} ingress");
+}
+
+/// An interface whose program is at another hook now.
+pub fn interface_moved(name: &str, hook: Hook) {
+    tracing::info!("interface {name}: moved to {hook} ingress");
 }
 
 /// An interface that is captured and has become another kind of link.
@@ -92,24 +105,31 @@ pub fn failed(result: Result<()>) {
 }
 
 /// A proxy's listener in one family.
-pub fn proxy(address: SocketAddr, listening: Listening) {
+pub fn proxy(address: ListenerAddress, listening: Listening) {
     match listening {
         Listening::Ready => tracing::info!("proxy {address}: listening, transparent"),
         Listening::Limited(reason) | Listening::No(reason) => {
-            tracing::info!(hint = hint(reason), "proxy {address}: {}", what(reason));
+            tracing::info!(hint = hint(reason), "proxy {address}: {}", what(address.protocol, reason));
         }
     }
 }
 
 /// What a listener that is not as it should be cannot do.
-pub fn what(reason: Reason) -> &'static str {
-    match reason {
-        Reason::NotTransparent => {
+pub fn what(protocol: Protocol, reason: Reason) -> &'static str {
+    match (reason, protocol) {
+        (Reason::NotTransparent, Protocol::Tcp) => {
             "listening, not transparent: takes only connections to this host's own addresses"
         }
-        Reason::MptcpListener => "listening by MPTCP, which the kernel cannot steer to: takes no connection",
-        Reason::DeviceBound => "listening, but bound to a device: takes no connection",
-        _ => "not listening yet: new connections get their route's `else` until it does",
+        (Reason::NotTransparent, Protocol::Udp) => {
+            "listening, not transparent: takes every datagram, and needs another socket to answer for addresses that are not \
+             this host's own"
+        }
+        (Reason::MptcpListener, _) => {
+            "listening by MPTCP, which the kernel cannot steer to: takes no connection"
+        }
+        (Reason::DeviceBound, _) => "listening, but bound to a device: takes no connection",
+        (_, Protocol::Tcp) => "not listening yet: new connections get their route's `else` until it does",
+        (_, Protocol::Udp) => "not listening yet: datagrams get their route's `else` until it does",
     }
 }
 
@@ -140,7 +160,7 @@ pub fn standing(datapath: &Datapath, live: &Live) -> String {
 /// What became of the files.
 pub fn reloaded(result: &Result<Changed, String>) {
     match result {
-        Ok(Changed { added, replaced, removed }) => tracing::info!(
+        Ok(Changed { added, replaced, removed, .. }) => tracing::info!(
             "configuration applied: {} added, {} replaced, {} removed",
             count(added.len(), "route"),
             replaced.len(),
@@ -153,9 +173,44 @@ pub fn reloaded(result: &Result<Changed, String>) {
     }
 }
 
+/// Settings that the files say otherwise now than the agent runs with.
+pub fn restart(settings: &[&str]) {
+    if !settings.is_empty() {
+        tracing::warn!("changed in the files, and in force after a restart only: {}", settings.join(", "));
+    }
+}
+
+/// How far the end has come.
+pub struct Progress(Instant);
+
+impl Progress {
+    /// Nothing is said of an end that takes no longer than this.
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    /// It begins.
+    pub fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// So many interfaces are left. Now and then that is said, also to the service manager, which waits as long as it is told so.
+    pub fn left(&mut self, interfaces: usize) {
+        if interfaces == 0 || self.0.elapsed() < Self::PAUSE {
+            return;
+        }
+        self.0 = Instant::now();
+        let left = count(interfaces, "interface");
+        tracing::info!(
+            "ending: nothing is redirected any more; the kernel has {left} left to take the program off"
+        );
+        failed(service::ending(&left, Self::PAUSE * 10));
+    }
+}
+
 /// What happened in all.
 pub fn summary(datapath: &mut Datapath, live: &Live) -> Result<()> {
-    println!("{:<32} {:>12} {:>12} {:>12}", "ROUTE", "CONNECTIONS", "UNAVAILABLE", "LOST");
+    // Line by line, a hundred thousand routes would take as many system calls.
+    let mut out = BufWriter::new(io::stdout().lock());
+    writeln!(out, "{:<32} {:>12} {:>12} {:>12}", "ROUTE", "CONNECTIONS", "UNAVAILABLE", "LOST")?;
     for (slot, route) in live.routes() {
         let totals = datapath.route_totals(slot)?;
         if route.origin == Origin::BuiltIn && totals.connections == 0 {
@@ -166,16 +221,15 @@ pub fn summary(datapath: &mut Datapath, live: &Live) -> Result<()> {
         } else {
             0
         };
-        println!(
-            "{:<32} {:>12} {:>12} {:>12}",
-            route.route.name, totals.connections, totals.unavailable, lost
-        );
+        let name = &route.route.name;
+        writeln!(out, "{name:<32} {:>12} {:>12} {lost:>12}", totals.connections, totals.unavailable)?;
     }
-    println!("\n{:<10} {:<20} {:>12} {:>14}", "VERDICT", "REASON", "PACKETS", "BYTES");
+    writeln!(out, "\n{:<10} {:<20} {:>12} {:>14}", "VERDICT", "REASON", "PACKETS", "BYTES")?;
     for (verdict, reason, count) in datapath.counters()? {
-        println!("{:<10} {:<20} {:>12} {:>14}", verdict.word(), reason.word(), count.packets, count.bytes);
+        let (verdict, reason, PacketCount { packets, bytes }) = (verdict.word(), reason.word(), count);
+        writeln!(out, "{verdict:<10} {reason:<20} {packets:>12} {bytes:>14}")?;
     }
-    Ok(())
+    Ok(out.flush()?)
 }
 
 /// A number of things.

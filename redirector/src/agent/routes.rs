@@ -1,21 +1,28 @@
 //! The routes of the running agent: changed as a whole or not at all, and written while packets flow.
 
-use std::net::IpAddr;
+use std::{
+    cell::OnceCell,
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use anyhow::{Context as _, Result, anyhow};
-use redirector_common::Protocol;
+use redirector_common::{
+    Family, Protocol,
+    entries::{ProxyEntry, port_index},
+};
 use tokio::task::JoinHandle;
 
 use super::{
     command::{Changed, Refused, Request},
-    listener_addresses, report,
+    report,
 };
 use crate::{
-    datapath::Datapath,
+    datapath::{Datapath, ListenerAddress},
     flows::Flows,
     host,
     routes::{
-        self, Origin, PortRange, Protected, Refusal, Route, Target,
+        self, Origin, PortRange, Protected, Refusal, Route, RouteSets, Target,
         live::{Change, Delta, Live, Unused},
     },
     state::State,
@@ -29,48 +36,80 @@ pub struct Routes {
     pub state: State,
     flows: Flows,
     protect: Vec<Protected>,
+    /// Whether ports may be marked as steered whose connections have ended since.
+    outlived: bool,
     /// Unused, and no grace period has begun since.
     unused: Unused,
     /// Unused when a grace period began, which this awaits.
     grace: Option<(JoinHandle<()>, Unused)>,
 }
 
-impl Routes {
-    /// No routes yet but those that are built in.
-    pub fn new(limits: routes::Limits, protect: &[Protected], state: State, flows: Flows) -> Self {
-        let protect = protect.to_vec();
-        let live = Live::new(limits);
-        Self { live, state, flows, protect, unused: Unused::default(), grace: None }
-    }
+/// The routes that an agent begins with, planned before anything of the host is touched.
+pub struct First {
+    live: Live,
+    delta: Delta,
+    protect: Vec<Protected>,
+}
 
-    /// Begins with the routes of these changes and with those that the API gave the last agent. If those no longer go
-    /// with the others, they are put aside, which is said.
+impl First {
+    /// Plans them.
     ///
     /// # Errors
     ///
-    /// The other routes were refused, or the kernel does not let the API's be read.
-    pub fn begin(&mut self, datapath: &mut Datapath, changes: &[Change]) -> Result<Delta, Refused> {
+    /// They are wrong, do not go together, or ask for what this host cannot do.
+    pub fn new(sets: RouteSets, protect: Vec<Protected>, limits: routes::Limits) -> Result<Self, Refused> {
+        let built_in = routes::built_in(&protect, routes::own_ports(sets.values().flatten()));
+        let sets = sets.into_iter().chain([(Origin::BuiltIn, built_in)]);
+        let changes: Vec<_> = sets.map(|(origin, routes)| Change::new(origin, Vec::new(), routes)).collect();
+        check_targets(&changes)?;
+        let mut live = Live::new(limits);
+        let delta = live.plan(&changes).map_err(Refused::Routes)?.commit();
+        Ok(Self { live, delta, protect })
+    }
+
+    /// The proxies that they lead to.
+    pub fn proxies(self) -> Vec<ProxyEntry> {
+        self.delta.proxies.into_iter().map(|(_, proxy)| proxy).collect()
+    }
+}
+
+impl Routes {
+    /// Writes the routes that an agent begins with, and those that the API gave the last agent. If those no longer go with the
+    /// others, they are put aside, which is said.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused the routes, or does not let the API's be read.
+    pub fn begin(first: First, state: State, flows: Flows, datapath: &mut Datapath) -> Result<Self, Refused> {
         let host = |error| Refused::Host(format!("{error:#}"));
-        let loaded = self.state.load().map_err(host)?;
+        let First { live, delta, protect } = first;
+        datapath.apply(&delta).map_err(|error| Refused::Kernel(format!("{error:#}")))?;
+        let mut routes =
+            Self { live, state, flows, protect, outlived: true, unused: Unused::default(), grace: None };
+        routes.follow_proxies(datapath)?;
+        routes.load(datapath).map_err(host)?;
+        Ok(routes)
+    }
+
+    fn load(&mut self, datapath: &mut Datapath) -> Result<()> {
+        let loaded = self.state.journal.load()?;
         if let Some(warning) = loaded.warning {
             tracing::warn!("{warning}");
         }
-        if !loaded.routes.is_empty() {
-            let api = Change { origin: Origin::Api, remove: Vec::new(), add: loaded.routes };
-            match self.change(datapath, &[changes, &[api]].concat(), false) {
-                Ok((_, delta)) => return Ok(delta),
-                Err(refused) => {
-                    let (_, delta) = self.change(datapath, changes, false)?;
-                    let path = self.state.put_aside().map_err(host)?;
-                    tracing::warn!(
-                        "the API's routes of the last agent are left out; they are in {} now\n{refused}",
-                        path.display()
-                    );
-                    return Ok(delta);
-                }
-            }
+        if loaded.routes.is_empty() {
+            return Ok(());
         }
-        Ok(self.change(datapath, changes, false)?.1)
+        let change = Change::new(Origin::Api, Vec::new(), loaded.routes);
+        // The journal has them.
+        let applied = self.apply(datapath, &[change], |_, _| Ok(()));
+        if let Err(refused) = applied {
+            let path = self.state.journal.put_aside()?;
+            tracing::warn!(
+                "the API's routes of the last agent are left out; they are in {} now\n{refused}",
+                path.display()
+            );
+        }
+        Ok(())
     }
 
     /// Changes the routes of origins, in the maps too; or says what that would do.
@@ -84,29 +123,50 @@ impl Routes {
         changes: &[Change],
         dry_run: bool,
     ) -> Result<(Changed, Delta), Refused> {
-        check_targets(changes)?;
         let changed = self.compare(changes);
-        let inverse = self.inverse(changes);
-        let plan = self.live.plan(changes).map_err(Refused::Routes)?;
         if dry_run {
+            check_targets(changes)?;
+            self.live.plan(changes).map_err(Refused::Routes)?;
             return Ok((changed, Delta::default()));
         }
-        let delta = plan.commit();
+        let delta = self.apply(datapath, changes, Self::keep)?;
+        let count = self.live.count(Origin::Api);
+        let of_api = self.live.routes().filter(|(_, slot)| slot.origin == Origin::Api);
+        // That it failed is no failure of the change.
+        report::failed(self.state.journal.compact(count, of_api.map(|(_, slot)| &*slot.route)));
+        Ok((changed, delta))
+    }
+
+    /// Changes the routes of origins, in the maps too, once `keep` has kept the change.
+    fn apply(
+        &mut self,
+        datapath: &mut Datapath,
+        changes: &[Change],
+        keep: fn(&mut Self, &[Change]) -> Result<()>,
+    ) -> Result<Delta, Refused> {
+        check_targets(changes)?;
+        let inverse = self.inverse(changes);
+        let delta = self.live.plan(changes).map_err(Refused::Routes)?.commit();
         // Kept before it is live: what was once confirmed is not lost by a crash.
-        if let Err(error) = self.keep(changes).and_then(|()| self.write(datapath, &delta)) {
+        let kept = keep(self, changes);
+        let is_kept = kept.is_ok();
+        if let Err(error) = kept.and_then(|()| self.write(datapath, &delta)) {
             self.unused.extend(delta.unused);
+            if is_kept && concerns_api(changes) {
+                report::failed(self.state.journal.take_back());
+            }
             // What was written in part is taken back by what it would be without it.
             let back = self.live.plan(&inverse).map(|plan| plan.commit());
             if let Ok(back) = back {
-                report::failed(self.keep(changes));
                 report::failed(self.write(datapath, &back));
                 self.unused.extend(back.unused);
             }
             return Err(Refused::Kernel(format!("{error:#}")));
         }
+        self.outlived = true;
         self.unused.extend(delta.unused.clone());
         self.follow_proxies(datapath)?;
-        Ok((changed, delta))
+        Ok(delta)
     }
 
     /// What a request of the API changes.
@@ -124,29 +184,29 @@ impl Routes {
                 if !names.is_empty() {
                     return Err(Refused::Exists(names));
                 }
-                Ok(Change { origin, remove: Vec::new(), add: routes })
+                Ok(Change::new(origin, Vec::new(), routes))
             }
             Request::Remove(names) => {
                 let unknown: Vec<_> = names.iter().filter(|name| !is_there(name)).cloned().collect();
                 if !unknown.is_empty() {
                     return Err(Refused::Unknown(unknown));
                 }
-                Ok(Change { origin, remove: names, add: Vec::new() })
+                Ok(Change::new(origin, names, Vec::new()))
             }
-            Request::Apply(routes) => Ok(Change { origin, remove: Vec::new(), add: routes }),
+            Request::Apply(routes) => Ok(Change::new(origin, Vec::new(), routes)),
             Request::Replace(routes) => Ok(self.live.replacement(origin, routes)),
         }
     }
 
-    /// Keeps the API's routes for the next agent, if these changes concern them.
-    fn keep(&self, changes: &[Change]) -> Result<()> {
-        if !changes.iter().any(|change| change.origin == Origin::Api) {
+    /// Keeps what these changes do to the API's routes for the next agent.
+    fn keep(&mut self, changes: &[Change]) -> Result<()> {
+        if !concerns_api(changes) {
             return Ok(());
         }
-        let of_api = self.live.routes().filter(|(_, slot)| slot.origin == Origin::Api);
-        let mut routes: Vec<Route> = of_api.map(|(_, slot)| (*slot.route).clone()).collect();
-        routes.sort_by(|a, b| a.name.cmp(&b.name));
-        self.state.save(&routes)
+        let of_api = || changes.iter().filter(|change| change.origin == Origin::Api);
+        let removed = of_api().flat_map(|change| change.remove.iter().map(String::as_str));
+        let added = of_api().flat_map(|change| change.add.iter().map(|route| &**route));
+        self.state.journal.append(removed, added)
     }
 
     /// Writes a change. What is in its way goes first.
@@ -179,6 +239,29 @@ impl Routes {
         }
     }
 
+    /// Has packets of ports that no route steers any more pass without a look-up of their connection, when the last connection
+    /// to a foreign address has ended that was steered there.
+    pub fn unsteer(&mut self, datapath: &mut Datapath) -> Result<()> {
+        if !self.outlived {
+            return Ok(());
+        }
+        // Most changes leave no such port, and then nobody has to be asked.
+        let steered = OnceCell::new();
+        let mut outlived = false;
+        let forgotten = self.live.unsteer(|index| {
+            let ended =
+                steered.get_or_init(steered_ports).as_ref().is_ok_and(|ports| !ports.contains(&index));
+            outlived |= !ended;
+            ended
+        });
+        datapath.set_words(&forgotten)?;
+        self.outlived = outlived;
+        match steered.into_inner() {
+            Some(Err(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn tidy_now(&mut self, datapath: &mut Datapath) -> Result<()> {
         grace_period()?;
         if let Some((grace, unused)) = self.grace.take() {
@@ -200,7 +283,8 @@ impl Routes {
     /// Keeps the built-in routes at what the proxies of the others ask for.
     fn follow_proxies(&mut self, datapath: &mut Datapath) -> Result<(), Refused> {
         let own = self.live.proxies().filter_map(|(proxy, _)| {
-            Some(Protected { protocol: Protocol::Tcp, ports: PortRange::new(proxy.port, proxy.port).ok()? })
+            let port = proxy.at.port;
+            Some(Protected { protocol: proxy.protocol, ports: PortRange::new(port, port).ok()? })
         });
         let wanted = routes::built_in(&self.protect, own);
         let change = self.live.replacement(Origin::BuiltIn, wanted);
@@ -223,7 +307,7 @@ impl Routes {
             for route in add {
                 match self.live.slot(*origin, &route.name).and_then(|slot| self.live.route(slot)) {
                     None => changed.added.push(route.name.clone()),
-                    Some(old) if *old.route != *route => changed.replaced.push(route.name.clone()),
+                    Some(old) if old.route != *route => changed.replaced.push(route.name.clone()),
                     Some(_) => {}
                 }
             }
@@ -235,16 +319,29 @@ impl Routes {
     fn inverse(&self, changes: &[Change]) -> Vec<Change> {
         let old = |origin: Origin, name: &str| {
             let slot = self.live.route(self.live.slot(origin, name)?)?;
-            Some((*slot.route).clone())
+            Some(slot.route.clone())
         };
         let inverse = changes.iter().map(|Change { origin, remove, add }| {
             let names = remove.iter().chain(add.iter().map(|route| &route.name));
-            let restored: Vec<Route> = names.filter_map(|name| old(*origin, name)).collect();
+            let restored: Vec<_> = names.filter_map(|name| old(*origin, name)).collect();
             let new = add.iter().filter(|route| old(*origin, &route.name).is_none());
             Change { origin: *origin, remove: new.map(|route| route.name.clone()).collect(), add: restored }
         });
         inverse.collect()
     }
+}
+
+fn concerns_api(changes: &[Change]) -> bool {
+    changes.iter().any(|change| change.origin == Origin::Api)
+}
+
+/// The ports, by their index in `PORTS`, at which a connection ends here that is to a foreign address.
+fn steered_ports() -> Result<HashSet<u32>> {
+    let own: HashSet<IpAddr> = host::addresses()?.into_iter().collect();
+    let foreign = host::connections()?.into_iter();
+    let foreign = foreign.filter(|(_, end)| !end.ip().is_loopback() && !own.contains(&end.ip()));
+    let family = |end: SocketAddr| if end.is_ipv4() { Family::V4 } else { Family::V6 };
+    Ok(foreign.map(|(protocol, end)| port_index(family(end), protocol, end.port())).collect())
 }
 
 /// Where the kernel was built without the call, a while does: no packet is so long on its way.
@@ -260,16 +357,27 @@ fn grace_period() -> Result<()> {
 
 /// Refuses what this host cannot do for a route.
 pub fn check_targets(changes: &[Change]) -> Result<(), Refused> {
-    let routes = || changes.iter().flat_map(|change| change.add.iter().map(|route| (change.origin, route)));
+    let routes =
+        || changes.iter().flat_map(|change| change.add.iter().map(|route| (change.origin, &**route)));
     let own = own_addresses(routes().map(|(_, route)| route))?;
+    let local_ports = local_ports(routes().map(|(_, route)| route))?;
     let wrong: Vec<_> = routes()
         .filter_map(|(origin, route)| {
-            let error = check_target(route, &own).err()?;
+            let answers = local_ports.map_or(Ok(()), |ports| route.check_answers(ports));
+            let error = answers.and_then(|()| check_target(route, &own)).err()?;
             let name = route.name.clone();
             Some(Refusal::Route { origin, name, error })
         })
         .collect();
     if wrong.is_empty() { Ok(()) } else { Err(Refused::Routes(wrong)) }
+}
+
+/// The ports at which answers arrive to this host's own sockets, if any route is of UDP.
+fn local_ports<'a>(mut routes: impl Iterator<Item = &'a Route>) -> Result<Option<PortRange>, Refused> {
+    if !routes.any(|route| route.protocol == Protocol::Udp) {
+        return Ok(None);
+    }
+    host::local_ports().map(Some).map_err(|error| Refused::Host(format!("{error:#}")))
 }
 
 /// This host's addresses, if any route asks for one.
@@ -285,9 +393,6 @@ fn own_addresses<'a>(mut routes: impl Iterator<Item = &'a Route>) -> Result<Vec<
 }
 
 fn check_target(route: &Route, own: &[IpAddr]) -> Result<(), routes::RouteError> {
-    if route.protocol == Protocol::Udp {
-        return Err(routes::RouteError::new("udp cannot be redirected yet: routes of tcp can"));
-    }
     let Target::Proxy(proxy) = &route.target else { return Ok(()) };
     let foreign = proxy.addresses().find(|address| !address.is_loopback() && !own.contains(address));
     match foreign {
@@ -302,11 +407,11 @@ fn check_target(route: &Route, own: &[IpAddr]) -> Result<(), routes::RouteError>
     }
 }
 
-/// Has the kernel look for the listeners of proxies that came, and says what it found.
-pub fn learn(datapath: &mut Datapath, delta: &Delta) -> Result<()> {
-    for (slot, proxy) in &delta.proxies {
-        for (family, address) in listener_addresses(proxy) {
-            let listening = datapath.learn(*slot, Protocol::Tcp, family)?;
+/// Has the kernel look for the listeners of these proxies, and says what it found.
+pub fn learn(datapath: &mut Datapath, proxies: impl IntoIterator<Item = (u32, ProxyEntry)>) -> Result<()> {
+    for (slot, proxy) in proxies {
+        for address in ListenerAddress::of(&proxy) {
+            let listening = datapath.learn(slot, address)?;
             report::proxy(address, listening);
         }
     }

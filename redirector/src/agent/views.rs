@@ -1,18 +1,18 @@
 //! How routes and interfaces stand, for those who ask.
 
 use anyhow::Result;
-use redirector_common::{Protocol, entries::RouteKind};
+use redirector_common::entries::RouteKind;
 
 use super::{
     command::{InterfaceView, RouteView, StatusView},
-    listener_addresses, report,
+    report,
     routes::Routes,
 };
 use crate::{
-    datapath::{Datapath, Listening},
+    datapath::{Datapath, ListenerAddress, Listening},
     host::{self, Link},
     metrics::Metrics,
-    routes::{Origin, Target, live::Slot, proxy_entry},
+    routes::{Origin, Proxy, Route, Target, live::Slot, proxy_entry},
 };
 
 /// Every route, by origin and name.
@@ -24,7 +24,7 @@ pub fn routes(routes: &Routes, datapath: &mut Datapath) -> Result<Vec<RouteView>
         views.push(RouteView {
             origin: *origin,
             route: (**route).clone(),
-            available: available(datapath, &route.target, entry.target)?,
+            available: available(datapath, route, entry.target)?,
             connections: totals.connections,
             unavailable: totals.unavailable,
             lost: if is_proxy { totals.connections.saturating_sub(totals.taken) } else { 0 },
@@ -36,20 +36,21 @@ pub fn routes(routes: &Routes, datapath: &mut Datapath) -> Result<Vec<RouteView>
 }
 
 /// Whether a target takes connections now.
-fn available(datapath: &mut Datapath, target: &Target, slot: u32) -> Result<Option<Result<(), String>>> {
-    match target {
+fn available(datapath: &mut Datapath, route: &Route, slot: u32) -> Result<Option<Result<(), String>>> {
+    match &route.target {
         Target::Pass | Target::Drop => Ok(None),
         Target::Interface(hop) => {
             let up = datapath.next_hop_is_up(slot);
             Ok(Some(if up { Ok(()) } else { Err(format!("{} is down, or there is none", hop.interface)) }))
         }
-        Target::Proxy(proxy) => {
+        Target::Proxy(at) => {
+            let proxy = Proxy { protocol: route.protocol, at: *at };
             let mut wrong = Vec::new();
-            for (family, address) in listener_addresses(&proxy_entry(proxy)) {
-                match datapath.learn(slot, Protocol::Tcp, family)? {
+            for address in ListenerAddress::of(&proxy_entry(&proxy)) {
+                match datapath.learn(slot, address)? {
                     Listening::Ready => {}
                     Listening::Limited(reason) | Listening::No(reason) => {
-                        wrong.push(format!("{address}: {}", report::what(reason)));
+                        wrong.push(format!("{address}: {}", report::what(address.protocol, reason)));
                     }
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -17,6 +18,7 @@ use hyper_util::{
 };
 use tokio::{
     net::UnixStream,
+    sync::watch,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -62,8 +64,15 @@ impl Default for Bounds {
     }
 }
 
-/// Serves one connection to its end. Who is refused gets that as the answer to whatever it asks, once.
-pub(super) async fn serve(stream: UnixStream, router: Router, refused: Option<ApiError>, bounds: Bounds) {
+/// Serves one connection to its end, or to the end of the server: then it answers what is asked already, and nothing more. Who is
+/// refused gets that as the answer to whatever it asks, once.
+pub(super) async fn serve(
+    stream: UnixStream,
+    router: Router,
+    refused: Option<ApiError>,
+    bounds: Bounds,
+    mut stopped: watch::Receiver<()>,
+) {
     /// Most bytes of a request's head; a name in it has 63, and three times so many where it is escaped.
     const HEAD: usize = 16 << 10;
     let is_refused = refused.is_some();
@@ -80,9 +89,18 @@ pub(super) async fn serve(stream: UnixStream, router: Router, refused: Option<Ap
         .keep_alive(!is_refused)
         .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let serve = async {
+        tokio::select! {
+            result = connection.as_mut() => return result,
+            // The sender is dropped.
+            _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    };
     // A client that breaks off, or takes too long, is nobody's concern but its own.
     tokio::select! {
-        _ = connection => {}
+        _ = serve => {}
         () = life.ended() => {}
     }
 }

@@ -15,7 +15,6 @@ use crate::{
     explain::{Explanation, Outcome, Program, Step},
     flows::Item,
     logs,
-    routes::protocol_word,
 };
 
 #[derive(Serialize)]
@@ -71,6 +70,9 @@ struct ChangedDocument {
     added: Vec<String>,
     replaced: Vec<String>,
     removed: Vec<String>,
+    /// Settings that a restart would change.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    restart: Vec<&'static str>,
 }
 
 /// Routes as they stand.
@@ -200,7 +202,7 @@ pub(super) fn explanation(explanation: &Explanation) -> Response {
     });
     let document = ExplanationDocument {
         version: 1,
-        protocol: protocol_word(question.protocol),
+        protocol: question.protocol.word(),
         source: question.source,
         destination: question.destination,
         interface: &question.interface,
@@ -224,8 +226,8 @@ impl<'a> From<&'a Outcome> for OutcomeDocument<'a> {
 
 /// What a change did, or would do.
 pub(super) fn changed(changed: Changed, dry_run: bool) -> Response {
-    let Changed { added, replaced, removed } = changed;
-    json(StatusCode::OK, &ChangedDocument { version: 1, dry_run, added, replaced, removed })
+    let Changed { added, replaced, removed, restart } = changed;
+    json(StatusCode::OK, &ChangedDocument { version: 1, dry_run, added, replaced, removed, restart })
 }
 
 /// An answer with a document.

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use axum::Router;
 use tokio::{
     net::UnixListener,
-    sync::{Semaphore, oneshot},
+    sync::{Semaphore, oneshot, watch},
     time::{Instant, sleep, timeout},
 };
 
@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{agent::command::Handle, flows::Flows, state::State};
 
-/// The API as it is served. When this is dropped its socket goes at once, what is being answered is answered or ends
-/// within a second, and nothing of it is left.
+/// The API as it is served. When this is dropped its socket and the connections on which nothing is asked go at once, what is
+/// being answered is answered or ends within a second, and nothing of it is left.
 pub struct Server {
     socket: Socket,
     flows: Flows,
@@ -112,6 +112,7 @@ async fn accept(
 ) {
     let places = Arc::new(Semaphore::new(bounds.connections));
     let mut refusals = Refusals::default();
+    let (stop, stopping) = watch::channel(());
     loop {
         // Who finds no place waits in the kernel's queue, and then is refused there.
         let place = tokio::select! {
@@ -134,12 +135,13 @@ async fn accept(
             refusals.say(&who);
             ApiError::not_permitted(&who)
         });
-        let router = router.clone();
+        let (router, stopping) = (router.clone(), stopping.clone());
         tokio::spawn(async move {
-            connection::serve(stream, router, refused, bounds).await;
+            connection::serve(stream, router, refused, bounds, stopping).await;
             drop(place);
         });
     }
+    drop(stop);
     let all = u32::try_from(bounds.connections).unwrap_or(u32::MAX);
     // Whatever is not answered by then never will be.
     let _ = timeout(bounds.grace, places.acquire_many(all)).await;

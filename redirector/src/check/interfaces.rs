@@ -2,9 +2,8 @@
 
 use glob::Pattern;
 
-use super::kernel::has_tcx;
 use crate::{
-    datapath::{AttachMode, Chain, Found, Hook},
+    datapath::{AttachMode, Chain, Found, Hook, has_tcx},
     failure::Exit,
     finding::Finding,
     host::{self, Direction, Interface},

@@ -1,16 +1,11 @@
 //! What the kernel can, and what the caller may.
 
-use std::io;
-
 use crate::{
-    datapath::{Datapath, Marking, kernel_has_btf},
+    datapath::{Datapath, Marking, has_tcx, kernel_has_btf},
     failure::{Exit, Failure},
     finding::Finding,
     settings::Settings,
-    sys::{
-        self, CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN,
-        objects::{self, AttachType},
-    },
+    sys::{self, CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN},
 };
 
 /// What the caller may.
@@ -113,14 +108,3 @@ fn tcx() -> Finding {
         Err(error) => Finding::warn("kernel-tcx", format!("cannot be told: {error}")),
     }
 }
-
-/// Whether the kernel has TCX: one that has not does not know the hook that it is asked about.
-pub fn has_tcx() -> io::Result<bool> {
-    match objects::tcx_programs(LOOPBACK, AttachType::TcxIngress) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
-        result => result.map(|_| true),
-    }
-}
-
-/// Number of the loopback device, which every network namespace has (include/net/net_namespace.h).
-const LOOPBACK: u32 = 1;

@@ -278,6 +278,11 @@ impl Change {
         if nothing {
             eprintln!("nothing to change");
         }
+        let restart = changed["restart"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let restart: Vec<_> = restart.collect();
+        if !restart.is_empty() {
+            eprintln!("changed in the files, and in force after a restart only: {}", restart.join(", "));
+        }
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ pub struct Run {
     #[arg(value_name = "GLOB", value_delimiter = ',')]
     interfaces: Vec<String>,
 
-    /// Route: [NAME:][tcp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop|reset]; may be repeated
+    /// Route: [NAME:][tcp/|udp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop|reset]; may be repeated
     #[arg(long = "route", short, env = "REDIRECTOR_ROUTES", hide_env_values = true)]
     #[arg(value_name = "ROUTE", value_delimiter = '\n', long_help = ROUTE_HELP)]
     routes: Vec<String>,
@@ -90,7 +90,7 @@ pub struct Run {
 }
 
 const ROUTE_HELP: &str = "\
-Route: [NAME:][tcp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop|reset]; may be repeated
+Route: [NAME:][tcp/|udp/][DEST{,DEST}:]PORTS=TARGET[ from PREFIX{,PREFIX}][ else pass|drop|reset]; may be repeated
 
   PORTS   N[-M]{,N[-M]}
   DEST    10.0.0.0/8 or [fd00::/8]; any destination where there is none
@@ -116,36 +116,42 @@ impl Run {
         if std::env::var_os("RUST_LOG").is_none() {
             logs::set_level(settings.log.0);
         }
+        let over = Box::new(move |files| self.over(files));
         // One thread, which is the one whose network namespace everything concerns.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| Failure::new(Exit::No, error))?;
-        runtime.block_on(agent::run(settings, config))
+        runtime.block_on(agent::run(settings, config, over))
     }
 
     /// The settings: a flag says more than the environment, that more than the files, and those more than a default.
-    fn settings(self) -> Result<Settings, Failure> {
-        let mut settings = config::read(self.config.as_deref())?;
+    fn settings(&self) -> Result<Settings, Failure> {
+        let mut settings = self.over(config::read(self.config.as_deref())?);
+        settings.routes.insert(Origin::CommandLine, parse_routes(&self.routes)?);
+        Ok(settings)
+    }
+
+    /// What the files say, and over it what is said here, but for routes.
+    fn over(&self, mut settings: Settings) -> Settings {
         if !self.interfaces.is_empty() {
             // What a file excludes is its own interfaces' exception.
-            settings.interfaces = InterfaceGlobs { include: self.interfaces, exclude: Vec::new() };
+            settings.interfaces = InterfaceGlobs { include: self.interfaces.clone(), exclude: Vec::new() };
         }
-        settings.routes.insert(Origin::CommandLine, parse_routes(&self.routes)?);
         settings.attach = self.attach.unwrap_or(settings.attach);
         settings.netfilter = self.netfilter.unwrap_or(settings.netfilter);
         settings.on_exit = self.on_exit.unwrap_or(settings.on_exit);
         self.mark.into_iter().for_each(|mark| settings.set_mark(mark));
         self.table.into_iter().for_each(|table| settings.set_table(table));
         self.rule_priority.into_iter().for_each(|priority| settings.set_rule_priority(priority));
-        settings.protect = self.protect.unwrap_or(settings.protect);
+        self.protect.iter().for_each(|protect| settings.protect.clone_from(protect));
         settings.events_per_second = self.events_per_second.unwrap_or(settings.events_per_second);
         settings.reconcile = self.reconcile.unwrap_or(settings.reconcile);
-        settings.state_dir = self.state_dir.unwrap_or(settings.state_dir);
+        self.state_dir.iter().for_each(|directory| settings.state_dir.clone_from(directory));
         settings.metrics_listen = self.metrics_listen.unwrap_or(settings.metrics_listen);
         let (level, format) = settings.log;
         settings.log = (self.log_level.unwrap_or(level), self.log_format.unwrap_or(format));
-        Ok(settings)
+        settings
     }
 }
 

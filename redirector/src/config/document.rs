@@ -7,6 +7,7 @@ use toml::de::DeTable;
 use super::{
     Errors,
     keys::{self, Table},
+    pieces,
     place::{RoutePlaces, Span},
     reader::{Collector, Reader, Value},
     source,
@@ -41,6 +42,15 @@ impl Syntax {
 pub fn routes(path: &Path, bytes: Vec<u8>, syntax: Syntax) -> Result<(Vec<Route>, RoutePlaces), Errors> {
     let mut collector = Collector::default();
     let source = source::text(0, path, bytes, &mut collector);
+    if syntax == Syntax::Json
+        && let Some(read) = pieces::json(&source.text)
+    {
+        let names: HashMap<_, _> = read.iter().map(|(route, span)| (route.name.clone(), *span)).collect();
+        if names.len() == read.len() && collector.is_empty() {
+            let routes = read.into_iter().map(|(route, _)| route).collect();
+            return Ok((routes, RoutePlaces::new(vec![source], names)));
+        }
+    }
     let (mut routes, mut names) = (Vec::new(), HashMap::new());
     let mut reader = Reader { file: 0, collector: &mut collector, garbled: Garbled::default() };
     let (table, key) = match syntax {

@@ -11,7 +11,7 @@ use toml::de::DeValue;
 
 use super::{
     keys::{self, Table},
-    numbers,
+    numbers, pieces,
     place::{RoutePlaces, Span},
     reader::{Collector, Entry, Reader, Value},
     source::Source,
@@ -36,6 +36,26 @@ pub(super) struct Files {
 impl Files {
     /// Adds a file.
     pub fn read(&mut self, file: u32, text: &str, collector: &mut Collector) {
+        if let Some((head, routes)) = pieces::toml(file, text)
+            && self.add(routes)
+        {
+            return self.read_whole(file, head, collector);
+        }
+        self.read_whole(file, text, collector);
+    }
+
+    /// Adds routes, if each has a name of its own.
+    fn add(&mut self, routes: Vec<(Route, Span)>) -> bool {
+        let names: HashMap<_, _> = routes.iter().map(|(route, span)| (route.name.clone(), *span)).collect();
+        if names.len() < routes.len() || names.keys().any(|name| self.names.contains_key(name)) {
+            return false;
+        }
+        self.names.extend(names);
+        self.routes.extend(routes.into_iter().map(|(route, _)| route));
+        true
+    }
+
+    fn read_whole(&mut self, file: u32, text: &str, collector: &mut Collector) {
         let mut reader = Reader { file, collector, garbled: Garbled::default() };
         let root = reader.parse(text);
         let root = root.get_ref();

@@ -34,7 +34,12 @@ impl Reader<'_> {
     }
 
     /// One value; `raw` is a slice of `text`.
-    fn json<'t>(&mut self, text: &'t str, raw: &'t str, depth: usize) -> Option<Spanned<DeValue<'t>>> {
+    pub(super) fn json<'t>(
+        &mut self,
+        text: &'t str,
+        raw: &'t str,
+        depth: usize,
+    ) -> Option<Spanned<DeValue<'t>>> {
         let place = place(text, raw);
         let span = Span::new(self.file, place.clone());
         if depth > DEEPEST {
@@ -84,12 +89,16 @@ impl Reader<'_> {
 }
 
 /// A string, which is a slice of the text where nothing in it is escaped.
-struct Text<'t>(Cow<'t, str>);
+pub(super) struct Text<'t>(Cow<'t, str>);
 
 /// The members of an object in their order, with those whose key was there before.
-struct Members<'t>(Vec<(Text<'t>, &'t RawValue)>);
+pub(super) struct Members<'t>(pub Vec<(Text<'t>, &'t RawValue)>);
 
 impl Text<'_> {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     fn place(&self, text: &str) -> Option<Range<usize>> {
         match self.0 {
             Cow::Borrowed(key) => Some(place(text, key)),

@@ -1,7 +1,7 @@
 //! The configuration: one file, and what stands in `conf.d` beside it.
 //!
 //! [`read`] gives the settings of all files, or everything that is wrong in any of them, each error with its place.
-//! `source` finds and loads the files, `reader` takes values of the expected type out of them, `file` and `route`
+//! `source` finds and loads the files, `pieces` reads many routes, `reader` takes values of the expected type out of them, `file` and `route`
 //! say what the keys mean, `place` and `error` show where something is wrong. What is known in each table is in
 //! [`keys`].
 //!
@@ -18,6 +18,7 @@ mod file;
 mod json;
 pub mod keys;
 pub mod numbers;
+mod pieces;
 mod place;
 mod reader;
 mod route;

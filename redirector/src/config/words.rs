@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use redirector_common::{Protocol, entries::OnUnavailable};
+use redirector_common::entries::OnUnavailable;
 use serde::Serialize;
 
 use crate::routes::{PortRange, ProxyAddress, Route, Target};
@@ -69,10 +69,7 @@ impl<'a> From<&'a Route> for RouteWords<'a> {
     fn from(route: &'a Route) -> Self {
         Self {
             name: &route.name,
-            protocol: match route.protocol {
-                Protocol::Tcp => "tcp",
-                Protocol::Udp => "udp",
-            },
+            protocol: route.protocol.word(),
             ports: route.ports.iter().map(ports).collect(),
             destinations: route.destinations.iter().map(prefix).collect(),
             sources: route.sources.iter().map(prefix).collect(),

@@ -5,7 +5,7 @@ use aya::maps::{HashMap, MapData};
 use redirector_common::entries::CapturedEntry;
 
 use super::{
-    hook::{AttachMode, Attachment, Hook},
+    hook::{Attachment, Hook},
     load::{Datapath, map_mut, sk_lookup},
 };
 use crate::host::{Interface, Link, qdisc};
@@ -30,14 +30,28 @@ impl Datapath {
     /// # Errors
     ///
     /// The kernel refused; the interface is then as it was.
-    pub fn capture(&mut self, interface: &Interface, mode: AttachMode) -> Result<Hook> {
+    pub fn capture(&mut self, interface: &Interface, hook: Hook) -> Result<()> {
         self.set_captured(interface)?;
-        let attachment = self.attach(interface, mode).inspect_err(|_| {
+        let attachment = self.attach(interface, hook).inspect_err(|_| {
             let _ = self.unset_captured(interface.index);
         })?;
-        let hook = attachment.hook;
         self.interfaces.insert(interface.index, attachment);
-        Ok(hook)
+        Ok(())
+    }
+
+    /// Moves the program of an interface from clsact to TCX. The filter, and the qdisc if it was ours and nobody uses it, go when the
+    /// program is at TCX.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused. The interface is captured all the same.
+    pub fn move_to_tcx(&mut self, interface: &Interface) -> Result<()> {
+        let attachment = self
+            .attach_tcx_instead(interface)
+            .with_context(|| format!("move the program of {} to TCX", interface.name))?;
+        let filter = self.interfaces.remove(interface.index);
+        self.interfaces.insert(interface.index, attachment);
+        filter.map_or(Ok(()), |filter| filter.detach(interface.index))
     }
 
     /// Follows an interface that is captured and has become, or ceased to be, a port of a bridge, or whose bridge has
@@ -47,7 +61,7 @@ impl Datapath {
     ///
     /// The kernel refused.
     pub fn adapt(&mut self, interface: &Interface) -> Result<bool> {
-        let Some(attachment) = self.interfaces.get_mut(&interface.index) else { return Ok(false) };
+        let Some(attachment) = self.interfaces.get_mut(interface.index) else { return Ok(false) };
         if attachment.link == interface.link {
             return Ok(false);
         }
@@ -66,7 +80,7 @@ impl Datapath {
     ///
     /// The kernel refused, and the interface is still there.
     pub fn release(&mut self, ifindex: u32) -> Result<()> {
-        let Some(attachment) = self.interfaces.remove(&ifindex) else { return Ok(()) };
+        let Some(attachment) = self.interfaces.remove(ifindex) else { return Ok(()) };
         self.unset_captured(ifindex)?;
         tracing::debug!(ifindex, hook = %attachment.hook, "detach");
         attachment.detach(ifindex)
@@ -78,7 +92,7 @@ impl Datapath {
     ///
     /// The kernel refused.
     pub fn forget(&mut self, ifindex: u32) -> Result<bool> {
-        let Some(attachment) = self.interfaces.remove(&ifindex) else { return Ok(false) };
+        let Some(attachment) = self.interfaces.remove(ifindex) else { return Ok(false) };
         tracing::debug!(ifindex, hook = %attachment.hook, "gone");
         self.defunct.extend(attachment.bpf_link);
         self.unset_captured(ifindex)?;
@@ -99,9 +113,9 @@ impl Datapath {
         }
     }
 
-    /// Whether an interface is captured.
-    pub fn is_captured(&self, ifindex: u32) -> bool {
-        self.interfaces.contains_key(&ifindex)
+    /// Where the program of an interface is, if it is captured.
+    pub fn hook(&self, ifindex: u32) -> Option<Hook> {
+        self.interfaces.get(&ifindex).map(|attachment| attachment.hook)
     }
 
     /// What is attached: ifindex, hook, and the kind of link that the program is for.
@@ -116,29 +130,12 @@ impl Datapath {
 
     /// How many of them have a program at this kind of hook.
     pub fn attached_at(&self, hook: Hook) -> usize {
-        self.interfaces.values().filter(|attachment| attachment.hook == hook).count()
+        self.interfaces.at(hook)
     }
 
     /// Whether `sk_lookup` is attached, which takes what is steered.
     pub fn takes(&self) -> bool {
         self.sk_lookup.is_some()
-    }
-
-    /// Detaches everything: first what steers, then what takes it.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refused; the rest is detached all the same.
-    pub fn detach(&mut self) -> Result<()> {
-        let mut result = Ok(());
-        for ifindex in self.captured().collect::<Vec<_>>() {
-            result = result.and(self.release(ifindex));
-        }
-        if let Some(link) = self.sk_lookup.take() {
-            use aya::programs::links::Link as _;
-            result = result.and(link.detach().context("detach sk_lookup"));
-        }
-        result
     }
 
     fn set_captured(&mut self, interface: &Interface) -> Result<()> {

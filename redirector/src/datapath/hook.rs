@@ -7,19 +7,25 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{defunct::Defunct, load::Datapath};
+use super::{
+    defunct::Defunct,
+    load::{Datapath, IDLE},
+};
 use crate::{
     host::{Interface, Link, qdisc},
-    sys::links,
+    sys::{
+        links,
+        objects::{self, AttachType},
+    },
 };
 
 /// Which kind of hook to use on an interface's ingress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum AttachMode {
-    /// TCX, or clsact on a kernel before 6.6.
+    /// TCX, and clsact until there is time for that; on a kernel before 6.6, clsact.
     #[default]
     Auto,
-    /// TCX: ordered, and gone with the agent.
+    /// TCX alone: ordered, and gone with the agent.
     Tcx,
     /// A filter of a clsact qdisc.
     Clsact,
@@ -68,36 +74,31 @@ pub(crate) fn program(link: Link) -> &'static str {
 }
 
 impl Datapath {
-    pub(super) fn attach(&mut self, interface: &Interface, mode: AttachMode) -> Result<Attachment> {
+    pub(super) fn attach(&mut self, interface: &Interface, hook: Hook) -> Result<Attachment> {
         let (name, program) = (&interface.name, program(interface.link));
-        let attached = match mode {
-            AttachMode::Tcx => self.attach_tcx(interface),
-            AttachMode::Clsact => self.attach_clsact(interface),
-            AttachMode::Auto => match self.attach_tcx(interface) {
-                Err(error) if is_no_tcx(&error) => self.attach_clsact(interface),
-                attached => attached,
-            },
+        let attached = match hook {
+            Hook::Tcx => self.attach_tcx(interface),
+            Hook::Clsact => self.attach_clsact(interface),
         };
         let attachment = attached.with_context(|| format!("attach {program} to {name}"))?;
-        let hook = attachment.hook;
         tracing::debug!(program, ifindex = interface.index, interface = name, %hook, "attached");
         Ok(attachment)
     }
 
     /// Attaches anew, at the same hook. At TCX the new program is there before the old one goes.
     pub(super) fn reattach(&mut self, interface: &Interface) -> Result<()> {
-        let Some(old) = self.interfaces.remove(&interface.index) else { return Ok(()) };
+        let Some(old) = self.interfaces.remove(interface.index) else { return Ok(()) };
         let (hook, made_qdisc) = (old.hook, old.made_qdisc);
         let attached = match hook {
             Hook::Tcx => {
-                let attached = self.attach(interface, AttachMode::Tcx);
+                let attached = self.attach(interface, hook);
                 drop(old);
                 attached
             }
             // The new filter may want the old one's priority.
             Hook::Clsact => {
                 qdisc::remove_our_filters(interface.index)?;
-                self.attach(interface, AttachMode::Clsact)
+                self.attach(interface, hook)
             }
         };
         let mut attachment = attached.inspect_err(|_| {
@@ -108,26 +109,48 @@ impl Datapath {
         Ok(())
     }
 
-    /// By ifindex, as all of this: an interface that has a name may have another one by now.
-    fn attach_tcx(&mut self, interface: &Interface) -> Result<Attachment> {
-        let bpf_link = match self.link_tcx(interface) {
-            // An interface keeps its programs when it moves to another namespace, and one that is back may have ours
-            // still: the link is about to be closed.
-            Err(error) if is(&error, libc::EEXIST) => {
-                self.defunct = Defunct::new();
-                self.link_tcx(interface)
-            }
-            linked => linked,
-        }?;
-        let program = self.classifier(program(interface.link))?;
-        let (hook, link, program) = (Hook::Tcx, interface.link, program.info()?.id());
-        Ok(Attachment { bpf_link: Some(bpf_link), hook, link, program, told: false, made_qdisc: false })
+    /// Moves a program from clsact to TCX. Until the kernel is done with that an idle program holds the place there, or for a
+    /// grace period of RCU each packet that passes would be counted by both.
+    pub(super) fn attach_tcx_instead(&mut self, interface: &Interface) -> Result<Attachment> {
+        let bpf_link = self.link_tcx(IDLE, interface.index)?;
+        let name = program(interface.link);
+        self.again_where_it_is(|datapath| {
+            let program = datapath.classifier(name)?;
+            Ok(links::update_link(bpf_link.as_fd(), program.fd()?.as_fd())?)
+        })?;
+        self.at_tcx(interface.link, bpf_link)
     }
 
-    fn link_tcx(&mut self, interface: &Interface) -> Result<OwnedFd> {
-        let program = self.classifier(program(interface.link))?;
-        // First: behind a CNI's program that redirects we would never run.
-        Ok(links::attach_tcx_first(program.fd()?.as_fd(), interface.index)?)
+    fn attach_tcx(&mut self, interface: &Interface) -> Result<Attachment> {
+        let bpf_link = self.link_tcx(program(interface.link), interface.index)?;
+        self.at_tcx(interface.link, bpf_link)
+    }
+
+    fn at_tcx(&mut self, link: Link, bpf_link: OwnedFd) -> Result<Attachment> {
+        let program = self.classifier(program(link))?.info()?.id();
+        let bpf_link = Some(bpf_link);
+        Ok(Attachment { bpf_link, hook: Hook::Tcx, link, program, told: false, made_qdisc: false })
+    }
+
+    /// By ifindex, as all of this: an interface that has a name may have another one by now.
+    fn link_tcx(&mut self, name: &str, ifindex: u32) -> Result<OwnedFd> {
+        self.again_where_it_is(|datapath| {
+            let program = datapath.classifier(name)?;
+            // First: behind a CNI's program that redirects we would never run.
+            Ok(links::attach_tcx_first(program.fd()?.as_fd(), ifindex)?)
+        })
+    }
+
+    /// An interface keeps its programs when it moves to another namespace, and one that is back may have ours still: the
+    /// link is about to be closed.
+    fn again_where_it_is<T>(&mut self, attach: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
+        match attach(self) {
+            Err(error) if is(&error, libc::EEXIST) => {
+                self.defunct = Defunct::new();
+                attach(self)
+            }
+            attached => attached,
+        }
     }
 
     fn attach_clsact(&mut self, interface: &Interface) -> Result<Attachment> {
@@ -172,10 +195,20 @@ impl Attachment {
     }
 }
 
-/// What a kernel without TCX answers to a TCX link (before 6.6: BPF_TCX_INGRESS is not known to BPF_LINK_CREATE).
-fn is_no_tcx(error: &anyhow::Error) -> bool {
-    is(error, libc::EINVAL)
+/// Whether the kernel has TCX: one that has not does not know the hook that it is asked about (before 6.6).
+///
+/// # Errors
+///
+/// The kernel's; EPERM without CAP_NET_ADMIN.
+pub fn has_tcx() -> io::Result<bool> {
+    match objects::tcx_programs(LOOPBACK, AttachType::TcxIngress) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        result => result.map(|_| true),
+    }
 }
+
+/// Number of the loopback device, which every network namespace has (include/net/net_namespace.h).
+const LOOPBACK: u32 = 1;
 
 /// Whether the interface went before a program could be attached to it.
 pub fn is_gone(error: &anyhow::Error) -> bool {

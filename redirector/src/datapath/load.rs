@@ -1,16 +1,16 @@
 //! Loads the programs with maps of their own. Nothing is attached and nothing is steered by it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, os::fd::AsFd as _};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, MapData},
+    maps::{Array, Map, MapData},
     programs::{ProgramError, SchedClassifier, SkLookup, sk_lookup::SkLookupLink},
 };
 use redirector_common::entries::{LAYOUT_VERSION, LISTENERS_PER_PROXY, NextHopEntry, Settings};
 
-use super::{defunct::Defunct, hook::Attachment, locals::Locals, transparent};
+use super::{attachments::Attachments, defunct::Defunct, locals::Locals, transparent};
 use crate::{
     routes::{Limits, NextHop},
     sys,
@@ -21,6 +21,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/re
 
 /// The programs for the ingress of each kind of link.
 pub(super) const INGRESS: [&str; 3] = ["tc_ingress", "tc_ingress_port", "tc_ingress_l3"];
+
+/// The program that holds a place for one of them.
+pub(super) const IDLE: &str = "tc_ingress_idle";
 
 /// The mark on packets that are to be delivered on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +44,7 @@ impl Marking {
 /// The programs in the kernel, with their maps and links. Dropping it detaches everything.
 pub struct Datapath {
     pub(super) ebpf: Ebpf,
-    /// By ifindex.
-    pub(super) interfaces: BTreeMap<u32, Attachment>,
+    pub(super) interfaces: Attachments,
     pub(super) sk_lookup: Option<SkLookupLink>,
     /// Links of interfaces that are gone.
     pub(super) defunct: Defunct,
@@ -73,7 +75,7 @@ impl Datapath {
             .map_max_entries("LISTENERS", limits.proxies * LISTENERS_PER_PROXY)
             .load(OBJECT)
             .context("load the maps")?;
-        for name in INGRESS.into_iter().chain(["learn_listener"]) {
+        for name in INGRESS.into_iter().chain([IDLE, "learn_listener"]) {
             loaded(name, classifier(&mut ebpf, name)?.load())?;
         }
         loaded("sk_lookup", sk_lookup(&mut ebpf)?.load())?;
@@ -87,7 +89,7 @@ impl Datapath {
         };
         let mut datapath = Self {
             ebpf,
-            interfaces: BTreeMap::new(),
+            interfaces: Attachments::default(),
             sk_lookup: None,
             defunct: Defunct::new(),
             locals: Locals::default(),
@@ -96,7 +98,15 @@ impl Datapath {
         };
         datapath.write_settings()?;
         datapath.keep_route_names()?;
+        datapath.own_idle()?;
         Ok(datapath)
+    }
+
+    /// Lets the program that uses no map be known as ours too.
+    fn own_idle(&mut self) -> Result<()> {
+        let program = self.classifier(IDLE)?.fd()?.try_clone()?;
+        let Map::Array(map) = map_mut(&mut self.ebpf, "REDIRECTOR")? else { bail!("REDIRECTOR is no array") };
+        sys::links::bind_map(program.as_fd(), map.fd().as_fd()).context("bind REDIRECTOR")
     }
 
     /// Verified instructions of each program, as the kernel counts them.
@@ -146,7 +156,7 @@ impl Datapath {
 
 impl Drop for Datapath {
     fn drop(&mut self) {
-        if let Err(error) = self.detach() {
+        if let Err(error) = self.give_up().and(self.detach(|_| {})) {
             tracing::error!("detach the programs: {error:#}");
         }
     }

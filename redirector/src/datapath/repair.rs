@@ -48,7 +48,7 @@ impl Datapath {
     }
 
     fn repair_interface(&mut self, interface: &Interface) -> Result<Option<Repair>> {
-        let Some(attachment) = self.interfaces.get_mut(&interface.index) else { return Ok(None) };
+        let Some(attachment) = self.interfaces.get_mut(interface.index) else { return Ok(None) };
         let (hook, name) = (attachment.hook, &interface.name);
         let place = match hook {
             Hook::Tcx => tcx_place(interface.index, attachment.program)?,

@@ -31,11 +31,7 @@ impl Datapath {
         &mut self,
         names: impl Iterator<Item = (u32, &'a String)>,
     ) -> Result<()> {
-        let mut map = self.route_names()?;
-        for (slot, name) in names {
-            map.insert(slot, cut(name), 0).context("write ROUTE_NAMES")?;
-        }
-        Ok(())
+        self.update("ROUTE_NAMES", names.map(|(slot, name)| (slot, [cut(name)])))
     }
 
     /// Forgets the names of the routes that were in these slots.

@@ -1,10 +1,13 @@
 //! Writes the routes, while packets are looked up in them. Each meets one whole route, that before a change or that after it:
 //! what is pointed to is written before what points to it, and goes when nobody can be on the way to it any more.
 
-use anyhow::{Context, Result};
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context, Result, bail};
 use aya::{
+    Pod,
     maps::{
-        Array, MapData, MapError, PerCpuArray, PerCpuValues, SockMap,
+        Array, Map, MapData, MapError, SockMap,
         lpm_trie::{Key, LpmTrie},
     },
     util::nr_cpus,
@@ -14,9 +17,12 @@ use redirector_common::entries::{
 };
 
 use super::load::{Datapath, map_mut};
-use crate::routes::{
-    Compiled, Prefix,
-    live::{Delta, Unused},
+use crate::{
+    routes::{
+        Compiled, Prefix,
+        live::{Delta, Unused},
+    },
+    sys::batch,
 };
 
 impl Datapath {
@@ -45,10 +51,7 @@ impl Datapath {
         self.clear_counters(
             delta.routes.iter().filter(|write| write.name.is_some()).map(|write| write.slot),
         )?;
-        let mut routes = self.array::<RouteEntry>("ROUTES")?;
-        for write in &delta.routes {
-            routes.set(write.slot, write.entry, 0).context("write ROUTES")?;
-        }
+        self.update("ROUTES", delta.routes.iter().map(|write| (write.slot, [write.entry])))?;
         let names = delta.routes.iter().filter_map(|write| Some((write.slot, write.name.as_ref()?)));
         self.write_route_names(names)?;
         self.insert("SOURCES", &delta.sources)?;
@@ -97,32 +100,32 @@ impl Datapath {
     ///
     /// The kernel refused.
     pub fn set_words(&mut self, words: &[(u32, PortWord)]) -> Result<()> {
-        let mut ports = self.array::<PortWord>("PORTS")?;
-        for (index, word) in words {
-            ports.set(*index, word, 0).context("write PORTS")?;
-        }
-        Ok(())
+        self.update("PORTS", words.iter().map(|(index, word)| (*index, [*word])))
     }
 
     /// A slot begins to count anew with its route.
     fn clear_counters(&mut self, slots: impl Iterator<Item = u32>) -> Result<()> {
         let cpus = nr_cpus().map_err(|(file, error)| anyhow::Error::from(error).context(file))?;
-        let mut counters: PerCpuArray<&mut MapData, RouteCount> =
-            PerCpuArray::try_from(map_mut(&mut self.ebpf, "ROUTE_STATS")?)?;
-        for slot in slots {
-            let zeros = PerCpuValues::try_from(vec![RouteCount::default(); cpus])?;
-            counters.set(slot, zeros, 0).context("write ROUTE_STATS")?;
-        }
-        Ok(())
+        let zeros = vec![RouteCount::default(); cpus];
+        self.update("ROUTE_STATS", slots.map(|slot| (slot, &zeros)))
     }
 
     fn insert(&mut self, name: &str, prefixes: &[Prefix]) -> Result<()> {
-        let mut map = self.trie(name)?;
-        for prefix in prefixes {
-            let key = Key::new(prefix.bits, prefix.key);
-            map.insert(&key, prefix.entry, 0).with_context(|| format!("write {name}"))?;
-        }
-        Ok(())
+        self.update(name, prefixes.iter().map(|prefix| (Key::new(prefix.bits, prefix.key), [prefix.entry])))
+    }
+
+    /// Writes many entries of a map, in their order.
+    pub(super) fn update<K: Pod, V: Pod, C: AsRef<[V]>>(
+        &mut self,
+        name: &str,
+        entries: impl Iterator<Item = (K, C)>,
+    ) -> Result<()> {
+        let (Map::Array(map) | Map::PerCpuArray(map) | Map::HashMap(map) | Map::LpmTrie(map)) =
+            map_mut(&mut self.ebpf, name)?
+        else {
+            bail!("{name} is of a kind that is written otherwise")
+        };
+        batch::update(map.fd().as_fd(), entries).with_context(|| format!("write {name}"))
     }
 
     fn remove(&mut self, name: &str, prefixes: &[Prefix]) -> Result<()> {
@@ -138,7 +141,7 @@ impl Datapath {
         Ok(LpmTrie::try_from(map_mut(&mut self.ebpf, name)?)?)
     }
 
-    fn array<T: aya::Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, T>> {
+    fn array<T: Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, T>> {
         Ok(Array::try_from(map_mut(&mut self.ebpf, name)?)?)
     }
 }

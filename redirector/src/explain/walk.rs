@@ -13,12 +13,12 @@ use redirector_common::{
 use super::{Place, Step};
 use crate::{
     agent::report,
-    datapath::{Datapath, Listening, program},
+    datapath::{Datapath, ListenerAddress, Listening, program},
     host::{self, Connection, Link},
     routes::{
-        Route, Target,
+        ProxyAddress, Route, Target,
         live::{Live, Match},
-        plain, protocol_word,
+        plain,
     },
 };
 
@@ -73,11 +73,6 @@ impl Walk<'_> {
             return Ok(Decided { verdict: Verdict::Passed, reason: None, route: None });
         };
         self.step("interface", format!("captured at {hook} by {}", program(link)), "look further");
-        // The programs do not read datagrams yet.
-        if self.flow.protocol == Protocol::Udp {
-            self.step("protocol udp", "not redirected by this build", "passes");
-            return Ok(passed(Reason::OtherProtocol));
-        }
         let word = self.live.port(self.flow.family, self.flow.protocol, self.flow.destination_port);
         self.port(word);
         if word == PortWord::NONE {
@@ -118,7 +113,7 @@ impl Walk<'_> {
     /// Which routes name the port.
     fn port(&mut self, word: PortWord) {
         let Flow { family, protocol, destination_port: port, .. } = *self.flow;
-        let what = format!("port {port}/{}", protocol_word(protocol));
+        let what = format!("port {port}/{}", protocol.word());
         let named = self.live.naming(family, protocol, port);
         let text = match self.names(named.iter().copied()) {
             Some(names) => format!("named by {names}"),
@@ -140,7 +135,7 @@ impl Walk<'_> {
         let here = here.map(|names| format!("{names} takes {} only", family_word(other_family)));
         here.or_else(|| {
             let names = self.names(self.live.naming(family, other_protocol, port).into_iter())?;
-            Some(format!("{names} takes {} only", protocol_word(other_protocol)))
+            Some(format!("{names} takes {} only", other_protocol.word()))
         })
     }
 
@@ -160,7 +155,11 @@ impl Walk<'_> {
                 (format!("here already ({state})"), Some(reason))
             }
         };
-        let so = if reason.is_some() { "keeps what it got at its SYN" } else { "new: a route decides" };
+        let so = match (reason, self.flow.protocol) {
+            (None, _) => "new: a route decides",
+            (Some(_), Protocol::Tcp) => "keeps what it got at its SYN",
+            (Some(_), Protocol::Udp) => "its socket is connected: no route is asked",
+        };
         self.step("connection", found, so);
         Ok(reason)
     }
@@ -227,9 +226,9 @@ impl Walk<'_> {
                 let what = "port".to_owned();
                 (what, "the proxy's own", "never redirected", Reason::ProxyPort)
             }
-            Target::Proxy(_) => {
+            Target::Proxy(proxy) => {
                 let what = format!("proxy {target}");
-                let (found, reason) = self.proxy(entry.target, local)?;
+                let (found, reason) = self.proxy(entry.target, proxy, local)?;
                 let so = if reason == Reason::Proxy { "steer" } else { "unavailable" };
                 (what, found, so, reason)
             }
@@ -239,22 +238,34 @@ impl Walk<'_> {
         Ok(reason)
     }
 
-    fn proxy(&mut self, slot: u32, local: bool) -> Result<(&'static str, Reason)> {
+    fn proxy(&mut self, slot: u32, proxy: &ProxyAddress, local: bool) -> Result<(&'static str, Reason)> {
         if !self.datapath.takes() && !self.ended {
             return Ok(("sk_lookup is detached: nothing would be taken", Reason::Detached));
         }
-        let (protocol, family) = (self.flow.protocol, self.flow.family);
-        Ok(match self.datapath.learn_by(self.ifindex, slot, protocol, family)? {
+        let protocol = self.flow.protocol;
+        let address = match self.flow.family {
+            Family::V4 => proxy.v4.map(IpAddr::V4),
+            Family::V6 => proxy.v6.map(IpAddr::V6),
+        };
+        let Some(address) = address else {
+            return Ok((short(protocol, Reason::NoListener), Reason::NoListener));
+        };
+        let address = ListenerAddress { protocol, at: (address, proxy.port).into() };
+        Ok(match self.datapath.learn_by(self.ifindex, slot, address)? {
             Listening::Ready => ("listening, transparent", Reason::Proxy),
+            // A datagram reaches it all the same.
+            Listening::Limited(Reason::NotTransparent) if protocol == Protocol::Udp => {
+                ("listening; not transparent: another socket must answer", Reason::Proxy)
+            }
             Listening::Limited(Reason::NotTransparent) if local => {
                 ("listening; not transparent, which an address of this host does not need", Reason::Proxy)
             }
             Listening::No(Reason::NoListener)
-                if self.datapath.learn(slot, protocol, family)? == Listening::No(Reason::DeviceBound) =>
+                if self.datapath.learn(slot, address)? == Listening::No(Reason::DeviceBound) =>
             {
                 ("listening, but bound to another device", Reason::NoListener)
             }
-            Listening::Limited(reason) | Listening::No(reason) => (short(reason), reason),
+            Listening::Limited(reason) | Listening::No(reason) => (short(protocol, reason), reason),
         })
     }
 
@@ -308,10 +319,10 @@ fn special(flow: &Flow) -> Option<String> {
 }
 
 /// What stands in the way of a proxy, in as few words as the table has room for.
-fn short(reason: Reason) -> &'static str {
+fn short(protocol: Protocol, reason: Reason) -> &'static str {
     match reason {
         Reason::NoListener => "not listening",
-        reason => report::what(reason),
+        reason => report::what(protocol, reason),
     }
 }
 

@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use crate::{
     datapath::{FlowReader, RouteFacts, RouteTarget},
-    routes::protocol_word,
     sys,
 };
 
@@ -104,7 +103,7 @@ impl Flow {
             version,
             time: humantime::format_rfc3339_millis(self.time).to_string(),
             interface: &self.interface,
-            protocol: protocol_word(self.protocol),
+            protocol: self.protocol.word(),
             source: self.source,
             destination: self.destination,
             verdict: self.verdict.word(),

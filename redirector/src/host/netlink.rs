@@ -1,4 +1,4 @@
-//! One request to the kernel's routing tables and its answer.
+//! One request to the kernel's routing tables, or about its sockets, and its answer.
 //!
 //! Synchronous, so that what was added can be taken away in a destructor.
 
@@ -6,15 +6,19 @@ use std::io;
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NetlinkDeserializable,
-    NetlinkMessage, NetlinkPayload,
+    NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_sys::{
+    Socket, SocketAddr,
+    protocols::{NETLINK_ROUTE, NETLINK_SOCK_DIAG},
+};
 
 /// Asks for a list.
 pub fn dump(message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
     let mut answers = Vec::new();
-    request(message, NLM_F_DUMP, |answer| answers.push(answer))?;
+    request(NETLINK_ROUTE, message, NLM_F_DUMP, |answer| answers.push(answer))?;
     Ok(answers)
 }
 
@@ -26,7 +30,7 @@ pub fn dump_each(
 ) -> io::Result<()> {
     for _ in 0..DUMPS {
         take(None);
-        if !request(message.clone(), NLM_F_DUMP, |answer| take(Some(answer)))? {
+        if !request(NETLINK_ROUTE, message.clone(), NLM_F_DUMP, |answer| take(Some(answer)))? {
             break;
         }
     }
@@ -36,26 +40,31 @@ pub fn dump_each(
 /// How often a list is asked for that changes each time. What it misses then comes by a notice, or with the next list.
 const DUMPS: usize = 4;
 
+/// Asks for a list of sockets. One that comes or goes meanwhile may be on it or not.
+pub fn dump_sockets(message: SockDiagMessage, take: impl FnMut(SockDiagMessage)) -> io::Result<()> {
+    request(NETLINK_SOCK_DIAG, message, NLM_F_DUMP, take).map(drop)
+}
+
 /// Adds a thing that must not exist yet (EEXIST).
 pub fn create(message: RouteNetlinkMessage) -> io::Result<()> {
-    request(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, drop).map(drop)
+    request(NETLINK_ROUTE, message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, drop).map(drop)
 }
 
 /// Does something and waits for the kernel's word that it is done.
 pub fn change(message: RouteNetlinkMessage) -> io::Result<()> {
-    request(message, NLM_F_ACK, drop).map(drop)
+    request(NETLINK_ROUTE, message, NLM_F_ACK, drop).map(drop)
 }
 
 /// Whether what was asked for changed while it was told.
-fn request(
-    message: RouteNetlinkMessage,
-    flags: u16,
-    mut take: impl FnMut(RouteNetlinkMessage),
-) -> io::Result<bool> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
+fn request<T>(protocol: isize, message: T, flags: u16, mut take: impl FnMut(T)) -> io::Result<bool>
+where
+    T: NetlinkSerializable + NetlinkDeserializable,
+    NetlinkPayload<T>: From<T>,
+{
+    let mut socket = Socket::new(protocol)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
-    let mut packet = NetlinkMessage::from(message);
+    let mut packet = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(message));
     packet.header.flags = NLM_F_REQUEST | flags;
     packet.finalize();
     let mut bytes = vec![0; packet.buffer_len()];
@@ -65,7 +74,7 @@ fn request(
     let mut interrupted = false;
     loop {
         let (datagram, _) = socket.recv_from_full()?;
-        for message in messages::<RouteNetlinkMessage>(&datagram) {
+        for message in messages::<T>(&datagram) {
             let message = message?;
             interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
             match message.payload {

@@ -1,163 +1,43 @@
-//! Which socket of this host has a packet, by the kernel's own look-up (net/ipv4/inet_diag.c).
+//! The connections of the network namespace.
 
-use std::{io, net::IpAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::{
     SockDiagMessage,
-    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags, Timer},
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP},
+    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
-use redirector_common::{Family, Flow, Protocol};
+use redirector_common::Protocol;
 
 use super::netlink;
 
-/// Values of a socket's state (include/net/tcp_states.h), and the words that `ss` has for them.
-const STATES: [(u8, &str); 12] = [
-    (1, "ESTAB"),
-    (2, "SYN-SENT"),
-    (3, "SYN-RECV"),
-    (4, "FIN-WAIT-1"),
-    (5, "FIN-WAIT-2"),
-    (TIME_WAIT, "TIME-WAIT"),
-    (CLOSE, "UNCONN"),
-    (8, "CLOSE-WAIT"),
-    (9, "LAST-ACK"),
-    (LISTEN, "LISTEN"),
-    (11, "CLOSING"),
-    (12, "SYN-RECV"),
-];
-const TIME_WAIT: u8 = 6;
-const CLOSE: u8 = 7;
-const LISTEN: u8 = 10;
-
-/// What the kernel has for a connection that a packet belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connection {
-    /// No socket, or one that waits for connections.
-    None,
-    /// One that has ended, and whose addresses a new one may have.
-    Ended,
-    /// A socket in this state.
-    Here(&'static str),
-}
-
-/// What the kernel has for a packet of this flow, in the calling thread's network namespace. A connection whose socket is
-/// bound to a device is not found.
-///
-/// # Errors
-///
-/// The kernel's; it may be built without `inet_diag`.
-pub fn connection(flow: &Flow) -> Result<Connection> {
-    match look_up(flow) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(Connection::None),
-        result => result.context("ask for the socket of a flow"),
-    }
-}
-
-fn look_up(flow: &Flow) -> io::Result<Connection> {
-    let (datagram, _) = ask(request(flow), NLM_F_REQUEST)?.recv_from_full()?;
-    for message in netlink::messages::<SockDiagMessage>(&datagram) {
-        match message?.payload {
-            NetlinkPayload::Error(error) => return Err(error.to_io()),
-            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(answer)) => {
-                let header = answer.header;
-                // What waits for the last packets tells which of two states it is in, and is one to everybody else.
-                let waits = matches!(header.timer, Some(Timer::TimeWait));
-                return Ok(if waits { Connection::Ended } else { of_state(header.state) });
-            }
-            _ => {}
-        }
-    }
-    Ok(Connection::None)
-}
-
-/// The addresses that TCP sockets wait at on a port, each as often as there are sockets.
+/// Where the connections end here: of TCP also those that are about to be opened, or were closed a moment ago, of UDP the sockets
+/// that are connected.
 ///
 /// # Errors
 ///
 /// The kernel's.
-pub fn listening(port: u16) -> Result<Vec<IpAddr>> {
-    let mut found = Vec::new();
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        let request = InetRequest {
-            family: family as u8,
-            protocol: libc::IPPROTO_TCP as u8,
-            extensions: ExtensionFlags::empty(),
-            states: StateFlags::LISTEN,
-            socket_id: SocketId { source_port: port, ..SocketId::new_v6() },
-        };
-        dump(request, &mut found).context("list the sockets of a port")?;
-    }
-    Ok(found)
-}
-
-fn dump(request: InetRequest, found: &mut Vec<IpAddr>) -> io::Result<()> {
-    let port = request.socket_id.source_port;
-    let socket = ask(request, NLM_F_REQUEST | NLM_F_DUMP)?;
-    loop {
-        let (datagram, _) = socket.recv_from_full()?;
-        for message in netlink::messages::<SockDiagMessage>(&datagram) {
-            match message?.payload {
-                NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(answer)) => {
-                    let id = &answer.header.socket_id;
-                    found.extend((id.source_port == port).then_some(id.source_address));
+pub fn connections() -> Result<Vec<(Protocol, SocketAddr)>> {
+    let mut ends = Vec::new();
+    let kinds = [
+        (Protocol::Tcp, IPPROTO_TCP, StateFlags::all() - StateFlags::LISTEN),
+        (Protocol::Udp, IPPROTO_UDP, StateFlags::ESTABLISHED),
+    ];
+    for (protocol, number, states) in kinds {
+        for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+            let extensions = ExtensionFlags::empty();
+            let request =
+                InetRequest { family, protocol: number, states: states.clone(), extensions, socket_id };
+            netlink::dump_sockets(SockDiagMessage::InetRequest(request), |answer| {
+                if let SockDiagMessage::InetResponse(response) = answer {
+                    let id = response.header.socket_id;
+                    // A socket of IPv6 may have connections of IPv4.
+                    ends.push((protocol, (id.source_address.to_canonical(), id.source_port).into()));
                 }
-                _ => {}
-            }
+            })
+            .context("list connections")?;
         }
     }
-}
-
-fn ask(request: InetRequest, flags: u16) -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    let mut packet = NetlinkMessage::from(SockDiagMessage::InetRequest(request));
-    packet.header.flags = flags;
-    packet.finalize();
-    let mut bytes = vec![0; packet.buffer_len()];
-    packet.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    Ok(socket)
-}
-
-fn of_state(state: u8) -> Connection {
-    match state {
-        LISTEN | CLOSE => Connection::None,
-        TIME_WAIT => Connection::Ended,
-        state => {
-            let word = STATES.iter().find(|(number, _)| *number == state);
-            Connection::Here(word.map_or("connected", |(_, word)| word))
-        }
-    }
-}
-
-fn request(flow: &Flow) -> InetRequest {
-    InetRequest {
-        family: match flow.family {
-            Family::V4 => libc::AF_INET as u8,
-            Family::V6 => libc::AF_INET6 as u8,
-        },
-        protocol: match flow.protocol {
-            Protocol::Tcp => libc::IPPROTO_TCP as u8,
-            Protocol::Udp => libc::IPPROTO_UDP as u8,
-        },
-        extensions: ExtensionFlags::empty(),
-        states: StateFlags::all(),
-        // As the socket has it: its own side is the packet's destination.
-        socket_id: SocketId {
-            source_port: flow.destination_port,
-            destination_port: flow.source_port,
-            source_address: flow.destination.ip(flow.family),
-            destination_address: flow.source.ip(flow.family),
-            // Of no interface that is captured: sk_lookup, which the look-up of a listener asks, would count it.
-            interface_id: 0,
-            // INET_DIAG_NOCOOKIE
-            cookie: [0xff; 8],
-        },
-    }
+    Ok(ends)
 }

@@ -77,9 +77,11 @@ impl Page<'_> {
         self.counter(&families::STEERED_LOST, routes.lost.iter().map(|(route, lost)| ([&**route], *lost)))?;
         let available = routes.available.iter().map(|(route, is)| ([&**route], u32::from(*is)));
         self.gauge(&families::ROUTE_TARGET_AVAILABLE, available)?;
+        let proxies = kernel.proxies.iter();
         let proxies: Vec<_> =
-            kernel.proxies.iter().map(|(address, takes)| (address.to_string(), u32::from(*takes))).collect();
-        let proxies = proxies.iter().map(|(address, takes)| ([&**address], *takes));
+            proxies.map(|(proxy, takes)| (proxy.protocol.word(), proxy.at.to_string(), takes)).collect();
+        let proxies =
+            proxies.iter().map(|(protocol, address, takes)| ([&**address, *protocol], u32::from(**takes)));
         self.gauge(&families::PROXY_LISTENING, proxies)?;
         self.gauge(&families::ROUTES_LEFT_OUT, [([], routes.left_out)])?;
 

@@ -63,12 +63,12 @@ families! {
     BYTES: Counter "redirector" Some(Unit::Bytes), ["verdict", "reason"], Stable,
         "Bytes of these packets, with their link-layer headers.";
     CONNECTIONS: Counter "redirector_connections" None, ["route", "verdict"], Stable,
-        "New connections that a route decided.";
+        "New connections that a route decided, and datagrams of UDP that no connected socket had.";
     STEERED_LOST: Counter "redirector_steered_lost" None, ["route"], Stable,
         "Connections that were steered and never reached the proxy: a firewall dropped them, most likely.";
     ROUTE_TARGET_AVAILABLE: Gauge "redirector_route_target_available" None, ["route"], Stable,
         "Whether the route's proxy listens, in one family at least, or its interface is up.";
-    PROXY_LISTENING: Gauge "redirector_proxy_listening" None, ["address"], Stable,
+    PROXY_LISTENING: Gauge "redirector_proxy_listening" None, ["address", "protocol"], Stable,
         "Whether a proxy has a listener at this address that connections can be steered to.";
     ROUTES: Gauge "redirector_routes" None, ["origin"], Stable,
         "Routes, by who gave them.";

@@ -2,13 +2,12 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    net::SocketAddr,
     sync::Arc,
 };
 
 use anyhow::Result;
 use redirector_common::{
-    Protocol, Verdict,
+    Verdict,
     entries::{EventLosses, RouteKind},
 };
 
@@ -16,10 +15,7 @@ use super::{
     process::Process,
     record::{Metrics, Source},
 };
-use crate::{
-    agent::listener_addresses,
-    datapath::{Counters, Fill, FoundMaps, FoundRoute, Listening},
-};
+use crate::datapath::{Counters, Fill, FoundMaps, FoundRoute, ListenerAddress, Listening};
 
 /// All that is written at a scrape.
 #[derive(Debug)]
@@ -36,7 +32,7 @@ pub struct Kernel {
     pub packets: Counters,
     pub routes: Routes,
     pub fill: Vec<(&'static str, Fill)>,
-    pub proxies: BTreeMap<SocketAddr, bool>,
+    pub proxies: BTreeMap<ListenerAddress, bool>,
     pub events_lost: EventLosses,
 }
 
@@ -78,8 +74,8 @@ impl Kernel {
         });
         let (mut proxies, mut targets) = (BTreeMap::new(), Targets::new());
         for (slot, proxy) in maps.proxies()? {
-            for (family, address) in listener_addresses(&proxy) {
-                let listening = source.learner.learn(slot, Protocol::Tcp, family)?;
+            for address in ListenerAddress::of(&proxy) {
+                let listening = source.learner.learn(slot, address)?;
                 let takes = !matches!(listening, Listening::No(_));
                 proxies.insert(address, takes);
                 *targets.entry((RouteKind::Proxy, slot)).or_default() |= takes;

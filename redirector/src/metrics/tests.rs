@@ -8,7 +8,7 @@ use std::{
 };
 
 use redirector_common::{
-    Reason, Verdict,
+    Protocol, Reason, Verdict,
     entries::{EventLosses, PacketCount},
 };
 
@@ -20,7 +20,10 @@ use super::{
     record::{Metrics, Stage},
     snapshot::{Kernel, Routes, Snapshot},
 };
-use crate::{datapath::Fill, routes::Origin};
+use crate::{
+    datapath::{Fill, ListenerAddress},
+    routes::Origin,
+};
 
 #[test]
 fn the_page_is_what_the_code_says() {
@@ -200,7 +203,10 @@ fn snapshot() -> Snapshot {
         packets: vec![(Verdict::Steered, Reason::Proxy, PacketCount { packets: 3, bytes: 222 })],
         routes,
         fill: vec![("ROUTES", Fill { entries: 1, capacity: 2 })],
-        proxies: BTreeMap::from([(([127, 0, 0, 1], 15001).into(), false)]),
+        proxies: BTreeMap::from([(
+            ListenerAddress { protocol: Protocol::Udp, at: ([127, 0, 0, 1], 15053).into() },
+            false,
+        )]),
         events_lost: EventLosses { rate: 2, full: 1 },
     };
     Snapshot { recorded: Metrics::new(), kernel: Some(kernel), process: Process::default() }

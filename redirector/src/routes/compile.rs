@@ -11,7 +11,7 @@ use redirector_common::{
     entries::{NEXT_HOPS, PortWord, PrefixEntry, PrefixKey, ProxyEntry, RouteEntry, RouteKind},
 };
 
-use super::{Limits, NextHop, Origin, ProxyAddress, Refusal, Route, Target, ports::Ports};
+use super::{Limits, NextHop, Origin, Proxy, Refusal, Route, Target, ports::Ports};
 
 /// What stands in the maps for some sets of routes. The same sets give the same entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Compiled {
     pub sources: Vec<Prefix>,
     /// `ROUTES`, by slot: every route in the order of the sets, also one that another overrides everywhere.
     pub routes: Vec<RouteSlot>,
-    /// `PROXIES`, by slot: each once, however many routes lead to it.
+    /// `PROXIES`, by slot: each once for a protocol, however many routes lead to it.
     pub proxies: Vec<ProxyEntry>,
     /// What `NEXT_HOPS` is about, by slot: each once.
     pub next_hops: Vec<NextHop>,
@@ -122,8 +122,9 @@ fn slots(routes: &[(Origin, &Route)]) -> Slots {
             Target::Pass => (RouteKind::Pass, 0),
             Target::Drop => (RouteKind::Drop, 0),
             Target::Proxy(proxy) => {
+                let proxy = Proxy { protocol: route.protocol, at: *proxy };
                 let slot = *proxy_slots.entry(proxy).or_insert_with(|| {
-                    proxies.push(proxy_entry(proxy));
+                    proxies.push(proxy_entry(&proxy));
                     proxies.len() as u32 - 1
                 });
                 (RouteKind::Proxy, slot)
@@ -143,12 +144,14 @@ fn slots(routes: &[(Origin, &Route)]) -> Slots {
     Slots { routes: slots.collect(), proxies, next_hops }
 }
 
-pub(crate) fn proxy_entry(proxy: &ProxyAddress) -> ProxyEntry {
+pub(crate) fn proxy_entry(proxy: &Proxy) -> ProxyEntry {
+    let Proxy { protocol, at } = proxy;
     let address = |address: Option<IpAddr>| address.map(wire_order).unwrap_or_default();
     ProxyEntry {
-        v4: address(proxy.v4.map(IpAddr::V4)),
-        v6: address(proxy.v6.map(IpAddr::V6)),
-        port: proxy.port,
+        v4: address(at.v4.map(IpAddr::V4)),
+        v6: address(at.v6.map(IpAddr::V6)),
+        port: at.port,
+        protocol: *protocol as u8,
         pad: 0,
     }
 }

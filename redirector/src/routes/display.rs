@@ -45,7 +45,7 @@ pub(super) fn match_text(
 fn to(protocol: Protocol, destinations: &[IpNet], ports: &[PortRange]) -> impl Display {
     let separator = if destinations.is_empty() { "" } else { ":" };
     fmt::from_fn(move |f| {
-        write!(f, "{}/", protocol_word(protocol))?;
+        write!(f, "{}/", protocol.word())?;
         write!(f, "{}{separator}{}", joined(destinations.iter().map(bracketed)), joined(ports.iter()))
     })
 }
@@ -78,14 +78,6 @@ fn joined<T: Display>(items: impl Iterator<Item = T> + Clone) -> impl Display {
             write!(f, "{comma}{item}")
         })
     })
-}
-
-/// The word for a protocol.
-pub(crate) const fn protocol_word(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    }
 }
 
 impl Display for PortRange {

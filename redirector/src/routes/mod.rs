@@ -33,13 +33,13 @@ mod tests;
 pub use check::name as check_name;
 pub(crate) use compile::proxy_entry;
 pub use compile::{Compiled, Prefix, RouteSets, RouteSlot, compile};
-pub(crate) use display::{plain, protocol_word};
+pub(crate) use display::plain;
 pub use error::{Part, RouteError};
 pub use index::Index;
 pub use origin::{Origin, PROTECT, Protected, built_in, own_ports};
 pub use parse::GRAMMAR;
 pub use parts::prefix;
 pub use refusal::{Limits, Refusal, Tie};
-pub use route::{NextHop, PortRange, ProxyAddress, Route, Target};
+pub use route::{NextHop, PortRange, Proxy, ProxyAddress, Route, Target};
 #[cfg(test)]
 pub(crate) use tests::any_route as random_route;

@@ -40,6 +40,15 @@ pub enum Target {
     Drop,
 }
 
+/// A proxy as routes of one protocol lead to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Proxy {
+    /// By what it listens.
+    pub protocol: Protocol,
+    /// Where.
+    pub at: ProxyAddress,
+}
+
 /// Where a proxy listens. A proxy with an address of one family only takes connections of that family only,
 /// and a route to it matches no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,13 +115,18 @@ impl Route {
             && self.sources_in(family).next().is_some()
     }
 
+    /// The proxy that the route leads to, if that is its target.
+    pub(crate) fn proxy(&self) -> Option<Proxy> {
+        match &self.target {
+            Target::Proxy(at) => Some(Proxy { protocol: self.protocol, at: *at }),
+            Target::Interface(_) | Target::Pass | Target::Drop => None,
+        }
+    }
+
     /// The port that the route leaves out of its ranges, so that connections to the proxy itself are not
     /// led back to it.
     pub(crate) fn own_port(&self) -> Option<u16> {
-        match &self.target {
-            Target::Proxy(proxy) => Some(proxy.port),
-            Target::Interface(_) | Target::Pass | Target::Drop => None,
-        }
+        self.proxy().map(|proxy| proxy.at.port)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Maps read many entries at a time: a system call for each of a hundred thousand takes a tenth of a second.
+//! Maps read and written many entries at a time: a system call for each of a hundred thousand takes a tenth of a second.
 
 use std::{
     io,
@@ -68,6 +68,41 @@ pub fn entries<K: Pod, V: Pod>(
         if last {
             return Ok(());
         }
+    }
+}
+
+/// Writes entries in their order, each with its key and values as above.
+///
+/// # Errors
+///
+/// The kernel's, of the first entry that it refused; those before are written.
+pub fn update<K: Pod, V: Pod, C: AsRef<[V]>>(
+    map: BorrowedFd<'_>,
+    entries: impl IntoIterator<Item = (K, C)>,
+) -> io::Result<()> {
+    let mut entries = entries.into_iter();
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    loop {
+        keys.clear();
+        values.clear();
+        for (key, all) in entries.by_ref().take(ENTRIES) {
+            keys.push(key);
+            values.extend_from_slice(all.as_ref());
+        }
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch {
+            begin: 0,
+            end: 0,
+            keys: keys.as_ptr() as u64,
+            values: values.as_ptr() as u64,
+            count: keys.len() as u32,
+            map: map.as_raw_fd() as u32,
+            element_flags: 0,
+            flags: 0,
+        };
+        bpf(command::MAP_UPDATE_BATCH, &mut batch)?;
     }
 }
 

@@ -13,7 +13,9 @@ pub mod command {
     pub const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
     pub const PROG_QUERY: libc::c_long = 16;
     pub const MAP_LOOKUP_BATCH: libc::c_long = 24;
+    pub const MAP_UPDATE_BATCH: libc::c_long = 26;
     pub const LINK_CREATE: libc::c_long = 28;
+    pub const LINK_UPDATE: libc::c_long = 29;
     pub const LINK_GET_FD_BY_ID: libc::c_long = 30;
     pub const LINK_GET_NEXT_ID: libc::c_long = 31;
     pub const LINK_DETACH: libc::c_long = 34;

@@ -92,6 +92,16 @@ pub fn attach_tcx_first(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<Own
     new_descriptor(command::LINK_CREATE, &mut attribute)
 }
 
+/// Leads a link to another program, which is from then on where the old one was. Unlike to attach or detach one, this waits for
+/// no grace period of RCU (kernel/bpf/tcx.c, tcx_link_update).
+///
+/// # Errors
+///
+/// The kernel's: ENOLINK where the interface is gone, EEXIST where the program is at this hook already.
+pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(command::LINK_UPDATE, &mut [link.as_raw_fd() as u32, program.as_raw_fd() as u32, 0, 0])
+}
+
 /// Lets a map live as long as a program does that makes no use of it.
 ///
 /// # Errors

@@ -132,9 +132,9 @@ fn routes_of_the_last_agent_that_the_host_no_longer_allows_are_put_aside_and_the
         world.node.ip("address delete 192.0.2.77/32 dev lo");
         let agent = world.agent(&["web:8080=proxy:15001"]);
         let line = agent.wait_for("warning: the API's routes of the last agent are left out");
-        assert!(line.contains("api-routes.json.bad"), "{line}");
+        assert!(line.contains("api-routes.journal.bad"), "{line}");
         let kept =
-            fs::read_to_string(world.node.state_dir().join("api-routes.json.bad")).expect("it is kept");
+            fs::read_to_string(world.node.state_dir().join("api-routes.journal.bad")).expect("it is kept");
         assert!(kept.contains("192.0.2.77"), "{kept}");
         for family in FAMILIES {
             world.assert_reaches((family.service(), PORT), "proxy");
@@ -268,9 +268,10 @@ fn the_socket_goes_with_the_agent_and_its_routes_come_back_after_a_kill() {
         assert!(!socket.exists());
         world.redirector("route list").assert_code(3);
         // What cannot be read is put aside, and does not keep the agent from starting.
-        fs::write(world.node.state_dir().join("api-routes.json"), "{\"version\": 1, \"rou").expect("write");
+        fs::write(world.node.state_dir().join("api-routes.journal"), "{\"version\": 1, \"rou")
+            .expect("write");
         let agent = world.agent(&[]);
-        assert!(agent.said().iter().any(|line| line.contains("api-routes.json.bad")));
+        assert!(agent.said().iter().any(|line| line.contains("api-routes.journal.bad")));
         assert_eq!(api_names(world), [""; 0]);
         agent.stop();
     });

@@ -1,8 +1,8 @@
 //! A real Envoy as the proxy: transparent, with `original_dst`, connecting on to the original destination.
 
 use std::{
-    io::{ErrorKind, Read as _, Write as _},
-    net::IpAddr,
+    io::{self, ErrorKind, Read as _, Write as _},
+    net::{IpAddr, SocketAddr, UdpSocket},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Instant,
@@ -14,10 +14,11 @@ use crate::{
     support::{
         Connection, DEADLINE, Envoy, Listener, Server, World, ask, at_each_hook,
         client::{Answer, connect},
-        envoy::{Configuration, is_here},
+        datagrams::{Client, Receiver, assert_datagram_refused},
+        envoy::{self, Configuration, is_here},
         in_world,
         turnover::{turn_over, turn_over_for},
-        world::{FAMILIES, Family, PORT},
+        world::{FAMILIES, Family, PORT, PROXY_PORT},
     },
     turnover::{count, report, reuse_ports},
 };
@@ -286,4 +287,55 @@ fn serve(world: &World, closing: bool) -> Vec<Server> {
         ]
     });
     servers.collect()
+}
+
+#[test]
+fn datagrams_reach_envoy_which_answers_from_the_original_address_and_needs_a_rule_for_the_port() {
+    if !is_here() {
+        return;
+    }
+    at_each_hook(|world| {
+        let resolver = Receiver::ordinary((Family::V4.server(), 53)).serve(&world.server, "resolver");
+        let envoy = Envoy::start_with(world, Configuration::Udp);
+        // The server's side is captured as well, where the answers to Envoy arrive.
+        let agent = world.agent_at("to-*", &["dns:udp/8080=proxy:15001 else reset"]);
+        let destinations = FAMILIES.into_iter().flat_map(|family| [family.service(), family.node()]);
+        let destinations: Vec<_> = destinations.map(|address| SocketAddr::new(address, PORT)).collect();
+        for to in &destinations {
+            let from = answered_from(world, *to).expect("Envoy answers");
+            assert_eq!(
+                from,
+                SocketAddr::new(to.ip(), PROXY_PORT),
+                "the address is right, and the port Envoy's own"
+            );
+        }
+        envoy::rules().for_each(|rule| drop(world.node.output(&rule)));
+        for to in &destinations {
+            assert_eq!(answered_from(world, *to).expect("Envoy answers"), *to);
+        }
+        assert_eq!(envoy.sessions(), 8, "each client has a session");
+        assert_eq!(resolver.received(), 8, "each datagram went on once");
+        envoy.kill();
+        for to in &destinations {
+            assert_datagram_refused(&Client::new(&world.client, *to));
+        }
+        let _envoy = Envoy::start_with(world, Configuration::Udp);
+        for to in &destinations {
+            assert_eq!(answered_from(world, *to).expect("the next Envoy answers"), *to);
+        }
+        let summary = agent.stop();
+        assert_eq!([summary.connections("dns"), summary.unavailable("dns"), summary.lost("dns")], [12, 4, 0]);
+    });
+}
+
+/// Asks the resolver behind Envoy by a socket that takes answers from everybody, and says who it was.
+fn answered_from(world: &World, to: SocketAddr) -> io::Result<SocketAddr> {
+    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = world.client.run(|| UdpSocket::bind(any))?;
+    socket.set_read_timeout(Some(DEADLINE))?;
+    socket.send_to(b"a question", to)?;
+    let mut bytes = [0; 512];
+    let (length, from) = socket.recv_from(&mut bytes)?;
+    assert!(bytes[..length].starts_with(b"resolver 10.0.3.2:53 10.0.3.1:"), "who answers");
+    Ok(from)
 }

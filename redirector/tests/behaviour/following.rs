@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    Agent, Hook, Listener, Netns, World, at_each_hook,
+    Agent, Hook, Listener, Netns, World, at_each_hook, in_world,
     world::{FAMILIES, Family, PORT},
 };
 
@@ -209,6 +209,35 @@ fn when_notices_are_lost_everything_is_looked_at() {
             agent.wait_for("repaired: interface to-comer: captured again");
         }
         assert_all_reach(world, &before, "proxy");
+        agent.stop();
+    });
+}
+
+#[test]
+fn where_everything_cannot_be_read_after_lost_notices_it_is_tried_again_soon() {
+    in_world(|world| {
+        let _proxy = world.proxy();
+        // Long after the test's end.
+        let agent = world.agent_with(&[ROUTE], &["--reconcile", "1h", "--interface", "to-c*"]);
+        agent.signal(Signal::SIGSTOP);
+        let aliases = (0..12_000).map(|n| format!("link set lo alias a{n}\n"));
+        world.node.ip(&aliases.collect::<String>());
+        let later = later(world);
+        // To read takes a socket.
+        let limit = |number: u64| {
+            let line = format!("prlimit --pid {} --nofile={number}:", agent.pid());
+            world.node.output(&line);
+        };
+        limit(3);
+        agent.signal(Signal::SIGCONT);
+        for nth in 1..=2 {
+            agent.wait_for_nth(nth, "it failed", |line| {
+                line.starts_with("warning: list interfaces: Too many")
+            });
+        }
+        limit(4096);
+        wait_for(&agent, 1, "captured");
+        assert_all_reach(world, &later, "proxy");
         agent.stop();
     });
 }

@@ -2,6 +2,7 @@
 
 use crate::support::{
     Connection, Netns, World, at_each_hook,
+    datagrams::{Client, Receiver, assert_datagram_refused},
     frames::{self, Wire, flag},
     in_world,
     tunnel::{TUN, Tunnel},
@@ -102,6 +103,37 @@ fn at_a_port_of_a_bridge_what_is_routed_and_what_is_bridged_reaches_the_proxy() 
 }
 
 #[test]
+fn at_a_port_of_a_bridge_datagrams_reach_the_proxy_or_are_refused() {
+    at_each_hook(|world| {
+        let bridged = Bridged::new(world);
+        let _neighbour = FAMILIES.map(|family| {
+            let at = (Bridged::neighbour(family), PORT);
+            Receiver::ordinary(at).serve(&bridged.server, "neighbour")
+        });
+        let proxy = world.datagram_proxy();
+        let agent = world.agent_at("port-client", &["all:udp/8080=proxy:15001 else reset"]);
+        let destinations = |family: Family| [Bridged::neighbour(family), family.service(), family.node()];
+        for family in FAMILIES {
+            for address in destinations(family) {
+                world.assert_datagram_reaches_from(&bridged.client, (address, PORT), "proxy");
+            }
+        }
+        drop(proxy);
+        for family in FAMILIES {
+            for address in destinations(family) {
+                assert_datagram_refused(&Client::new(&bridged.client, (address, PORT)));
+            }
+        }
+        let summary = agent.stop();
+        assert_eq!((summary.connections("all"), summary.unavailable("all"), summary.lost("all")), (6, 6, 0));
+        for family in FAMILIES {
+            let neighbour = (Bridged::neighbour(family), PORT);
+            world.assert_datagram_reaches_from(&bridged.client, neighbour, "neighbour");
+        }
+    });
+}
+
+#[test]
 fn at_the_bridge_itself_what_is_routed_reaches_the_proxy() {
     at_each_hook(|world| {
         let bridged = Bridged::new(world);
@@ -192,15 +224,19 @@ fn packets_without_an_ethernet_header_reach_the_proxy() {
              route add default dev {TUN}
              route add ::/0 dev {TUN}"
         ));
-        let agent = world.agent_at(TUN, &["all:8080=proxy:15001 else reset"]);
+        let agent =
+            world.agent_at(TUN, &["all:8080=proxy:15001 else reset", "dns:udp/8080=proxy:15001 else reset"]);
         for family in FAMILIES {
+            assert_datagram_refused(&Client::new(&client, (family.service(), PORT)));
+            assert_datagram_refused(&Client::new(&client, (family.node(), PORT)));
             let refused =
                 crate::support::ask(&client, (family.service(), PORT).into()).map(|answer| answer.name);
             assert_eq!(refused.expect_err("nobody listens").kind(), std::io::ErrorKind::ConnectionRefused);
         }
-        let _proxy = world.proxy();
+        let _proxy = (world.proxy(), world.datagram_proxy());
         for family in FAMILIES {
             for address in [family.service(), family.node()] {
+                world.assert_datagram_reaches_from(&client, (address, PORT), "proxy");
                 world.assert_reaches_from(&client, (address, PORT), "proxy");
                 Connection::open(&client, (address, PORT).into())
                     .expect("the proxy answers")
@@ -209,6 +245,7 @@ fn packets_without_an_ethernet_header_reach_the_proxy() {
         }
         let summary = agent.stop();
         assert_eq!((summary.connections("all"), summary.unavailable("all"), summary.lost("all")), (8, 2, 0));
+        assert_eq!((summary.connections("dns"), summary.unavailable("dns"), summary.lost("dns")), (4, 4, 0));
     });
 }
 

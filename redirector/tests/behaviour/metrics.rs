@@ -145,7 +145,8 @@ fn targets_that_go_and_come_are_told() {
             let route = page.value(&format!("redirector_route_target_available{{route=\"{route}\"}}"));
             assert_eq!(route, listening[0].max(listening[1]));
             for (address, value) in ["127.0.0.1", "[::1]"].iter().zip(listening) {
-                let sample = format!("redirector_proxy_listening{{address=\"{address}:15001\"}}");
+                let sample =
+                    format!("redirector_proxy_listening{{address=\"{address}:15001\",protocol=\"tcp\"}}");
                 assert_eq!(page.value(&sample), value, "{sample}");
             }
         };

@@ -1,7 +1,9 @@
 //! The target `interface`: every packet of a route goes to a host that the node's own routes do not lead to.
 
 use crate::support::{
-    Connection, Netns, Server, World, at_each_hook, in_world,
+    Connection, Netns, Server, World, at_each_hook,
+    datagrams::{Client, Receiver},
+    in_world,
     tunnel::{TUN, Tunnel},
     world::{FAMILIES, Family, HOST_MAC, PORT},
 };
@@ -32,6 +34,39 @@ fn packets_go_to_the_router_that_a_route_names() {
         }
         assert!(summary.packets("forwarded", "interface") > 100, "every packet is sent there");
         drop(far);
+    });
+}
+
+#[test]
+fn datagrams_go_to_the_router_that_a_route_names_also_many_in_one() {
+    at_each_hook(|world| {
+        let (far, _servers) = far(world, Place::BehindIt);
+        let _receivers =
+            FAMILIES.map(|family| Receiver::ordinary((family.service(), PORT)).serve(&far, "far"));
+        let agent = world.agent(&[
+            "v4:udp/192.0.2.0/24:8080=interface:to-far via 10.0.5.2 else reset",
+            "v6:udp/[2001:db8:2::/64]:8080=interface:to-far via 2001:db8:5::2 else reset",
+        ]);
+        for family in FAMILIES {
+            world.assert_datagram_reaches((family.service(), PORT), "far");
+            let client = Client::new(&world.client, (family.service(), PORT));
+            let bytes: Vec<u8> = (0..40 * 1000 + 7).map(|byte| (byte % 251) as u8).collect();
+            client.set_segment(1000);
+            client.send(&bytes);
+            for datagram in bytes.chunks(1000) {
+                assert_eq!(client.answer_to(datagram).expect("the far host answers"), "far");
+            }
+        }
+        world.node.ip("link set to-far down");
+        agent.wait_for("next hop to-far: down");
+        for family in FAMILIES {
+            world.assert_datagram_refused((family.service(), PORT));
+        }
+        let summary = agent.stop();
+        for route in ["v4", "v6"] {
+            assert_eq!((summary.connections(route), summary.unavailable(route)), (2, 1), "{route}");
+        }
+        assert_eq!(summary.packets("reset", "no-interface"), 2);
     });
 }
 

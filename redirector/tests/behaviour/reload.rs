@@ -9,7 +9,9 @@ use crate::support::{
     agent::BINARY,
     client::Connection,
     files::Directory,
+    frames::{self, Wire, flag},
     in_world,
+    snapshot::until,
     world::{FAMILIES, PORT},
 };
 
@@ -119,6 +121,42 @@ fn a_signal_and_a_command_have_the_files_read_at_once() {
     });
 }
 
+#[test]
+fn settings_that_need_a_restart_are_named_once_and_what_a_flag_sets_is_not() {
+    in_world(|world| {
+        let directory = Directory::new();
+        let file = directory.write("redirector.toml", &text(&[8080]));
+        let mut command = world.node.command(BINARY);
+        command.args(["run", "--metrics-listen", "off", "--config"]).arg(&file);
+        let agent = Agent::spawn(command);
+        agent.wait_until_ready();
+        let settings =
+            "limits = { routes = 1000 }\nreconcile = \"20s\"\nmetrics = { listen = \"127.0.0.1:1\" }\n";
+        directory
+            .write("redirector.toml", &text(&[9090]).replace("[[route]]", &format!("{settings}[[route]]")));
+        let said =
+            "warning: changed in the files, and in force after a restart only: limits.routes, reconcile";
+        assert_eq!(agent.wait_for("warning: changed in the files"), said);
+        world.redirector("status").assert_says(&[
+            "WARN",
+            "configuration",
+            "restart only: limits.routes, reconcile",
+        ]);
+        let again = world.redirector("route apply");
+        assert!(
+            again.assert_code(0).stderr.contains("restart only: limits.routes, reconcile"),
+            "{}",
+            again.stderr
+        );
+
+        directory.write("redirector.toml", &text(&[8080]));
+        agent.wait_for_nth(3, "the files are applied", |line| line.starts_with("configuration applied: "));
+        world.redirector("status").assert_does_not_say(&["configuration"]);
+        assert_eq!(agent.said().iter().filter(|line| line.starts_with("warning: changed")).count(), 1);
+        agent.stop();
+    });
+}
+
 fn text(ports: &[u16]) -> String {
     let routes: String = ports.iter().map(|port| route(*port)).collect();
     format!("version = 1\ninterfaces = {{ include = [\"to-client\"] }}\n{routes}")
@@ -140,4 +178,47 @@ fn connect(world: &World, to: std::net::SocketAddr) -> Connection {
     let mut connection = Connection::open(&world.client, to).unwrap_or_else(|error| panic!("{to}: {error}"));
     connection.assert_echoes();
     connection
+}
+
+#[test]
+fn a_port_that_is_steered_no_more_is_forgotten_when_its_last_connection_has_ended() {
+    in_world(|world| {
+        let _proxy = world.proxy();
+        let directory = Directory::new();
+        let file = directory.write("redirector.toml", &text(&[8080]));
+        let agent = start(world, &file);
+        let mut open = FAMILIES.map(|family| connect(world, (family.server(), PORT).into()));
+        directory.write("redirector.toml", &text(&[9090]));
+        agent.wait_for("configuration applied: 1 route added, 0 replaced, 1 removed");
+        // A rule that is gone brings a reconcile about; two, for the first may not have ended when it is told.
+        let mut repaired = 0;
+        let mut reconcile = || {
+            for _ in 0..2 {
+                repaired += 1;
+                world.node.output("ip rule delete pref 92");
+                agent.wait_for_nth(repaired, "reconciled", |line| line.starts_with("repaired: IPv4 rule 92"));
+            }
+        };
+        let wire = Wire::open(&world.client, "to-node");
+        let strangers = || {
+            for family in FAMILIES {
+                let (from, to) = ((family.client(), 40000), (family.server(), PORT));
+                wire.send(&frames::tcp(from.into(), to.into(), flag::ACK));
+                // Behind which they were seen.
+                world.assert_reaches((family.server(), 9090), "proxy");
+            }
+        };
+        reconcile();
+        open.iter_mut().for_each(Connection::assert_echoes);
+        strangers();
+        drop(open);
+        until("the connections have ended", || {
+            let connections = world.node.output("ss --no-header --tcp --all sport = :8080");
+            connections.trim().is_empty().then_some(())
+        });
+        reconcile();
+        strangers();
+        let summary = agent.stop();
+        assert_eq!(summary.packets("passed", "not-new"), 2, "looked up before, and not after");
+    });
 }

@@ -127,7 +127,10 @@ fn to_serve_takes_no_capability_that_the_agent_does_not_need_anyway() {
         let agent = Agent::spawn(command);
         agent.wait_until_ready();
         let page = world.metrics();
-        assert_eq!(page.value("redirector_proxy_listening{address=\"127.0.0.1:15001\"}"), 1.0);
+        assert_eq!(
+            page.value("redirector_proxy_listening{address=\"127.0.0.1:15001\",protocol=\"tcp\"}"),
+            1.0
+        );
         assert_eq!(page.value("redirector_route_target_available{route=\"away\"}"), 1.0);
     });
 }

@@ -13,6 +13,7 @@ use crate::{
     support::{
         Connection, DEADLINE, Listener, Netns, ask,
         client::Answer,
+        datagrams::{Client, Receiver},
         in_world,
         nat::{TOOLS, Tool, tracked_tcp, tracks},
         turnover::turn_over_for,
@@ -86,6 +87,36 @@ fn translated_connections_that_live_go_on_to_the_same_server() {
             for _ in 0..10 {
                 connections.iter_mut().for_each(Connection::assert_echoes);
             }
+        });
+    }
+}
+
+#[test]
+fn datagrams_of_a_flow_that_was_translated_before_reach_the_proxy() {
+    for mode in MODES {
+        println!("--netfilter {mode}");
+        in_world(|world| {
+            let _proxy = world.datagram_proxy();
+            let _real =
+                FAMILIES.map(|family| Receiver::ordinary(server(family)).serve(&world.server, "server"));
+            for family in FAMILIES {
+                Tool::translate_datagrams(&world.node, service(family), server(family));
+            }
+            let clients = FAMILIES.map(|family| Client::new(&world.client, service(family)));
+            for client in &clients {
+                client.send(b"before");
+                let said = client.receive().expect("the server answers");
+                assert!(said.starts_with("server "), "{said}");
+            }
+            let agent = world.agent_beside_nat(mode, &["dns:udp/8080=proxy:15001 else drop"]);
+            // By the very same sockets.
+            for client in &clients {
+                for _ in 0..3 {
+                    assert_eq!(client.ask().expect("the proxy answers"), "proxy");
+                }
+            }
+            let summary = agent.stop();
+            assert_eq!((summary.connections("dns"), summary.lost("dns")), (6, 0));
         });
     }
 }

@@ -82,10 +82,16 @@ impl Agent {
     pub fn wait_for_nth(&self, nth: usize, what: &str, is_it: impl Fn(&str) -> bool) -> String {
         let begin = Instant::now();
         let mut said = self.said.lock();
+        // Of very many lines each is looked at once.
+        let (mut looked_at, mut found) = (0, 0);
         loop {
-            if let Some(line) = said.lines.iter().filter(|line| is_it(line)).nth(nth - 1) {
-                return line.clone();
+            for line in &said.lines[looked_at..] {
+                found += usize::from(is_it(line));
+                if found == nth {
+                    return line.clone();
+                }
             }
+            looked_at = said.lines.len();
             let left = DEADLINE.saturating_sub(begin.elapsed());
             assert!(!said.ended, "the agent ended without saying {what:?}: {:#?}", said.lines);
             assert!(!left.is_zero(), "the agent did not say {what:?}: {:#?}", said.lines);
@@ -133,11 +139,17 @@ impl Agent {
     /// Waits for its end.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
+        self.wait_within(DEADLINE)
+    }
+
+    /// Waits for its end, which may take so long.
+    #[track_caller]
+    pub fn wait_within(&mut self, time: Duration) -> ExitStatus {
         let begin = Instant::now();
         let mut said = self.said.lock();
         // The end of its stderr is the end of the agent: nobody else writes there.
         while !said.ended {
-            let left = DEADLINE.saturating_sub(begin.elapsed());
+            let left = time.saturating_sub(begin.elapsed());
             assert!(!left.is_zero(), "the agent did not end: {:#?}", said.lines);
             said = self.said.wait(said, left);
         }

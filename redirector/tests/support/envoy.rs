@@ -132,6 +132,12 @@ impl Envoy {
         self.stat("cluster.original_destination.upstream_cx_total")
     }
 
+    /// Clients of UDP that it has a session for, or had.
+    #[track_caller]
+    pub fn sessions(&self) -> u64 {
+        self.stat("udp.udp.downstream_sess_total")
+    }
+
     /// Connections that a filter chain took.
     #[track_caller]
     pub fn taken_by(&self, chain: &str) -> u64 {
@@ -211,12 +217,23 @@ pub enum Configuration {
     Tcp = 1,
     /// HTTP on port 8080, and everything else to its original destination.
     Http = 2,
+    /// Datagrams to a resolver.
+    Udp = 3,
+}
+
+const DOCUMENT: &str = include_str!("../../../docs/envoy.md");
+
+/// The rules that the document gives for answers of UDP.
+pub fn rules() -> impl Iterator<Item = String> {
+    DOCUMENT
+        .lines()
+        .filter_map(|line| line.strip_prefix("# nft "))
+        .map(|rule| format!("nft {}", rule.replace('\'', "")))
 }
 
 impl Configuration {
     /// The text.
     fn text(self) -> &'static str {
-        const DOCUMENT: &str = include_str!("../../../docs/envoy.md");
         let after = DOCUMENT.split("<!-- tests run this -->\n```yaml\n").nth(self as usize);
         let (text, _) = after.and_then(|after| after.split_once("```")).expect("the document shows it");
         text

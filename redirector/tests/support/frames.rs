@@ -93,6 +93,24 @@ pub fn tcp(source: SocketAddr, destination: SocketAddr, flags: u8) -> Vec<u8> {
     frame
 }
 
+/// A frame from the client to the node with a datagram of UDP.
+pub fn udp(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
+    let ethernet = PacketBuilder::ethernet2(CLIENT, NODE);
+    let builder = match (source.ip(), destination.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            ethernet.ipv4(source.octets(), destination.octets(), 64)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            ethernet.ipv6(source.octets(), destination.octets(), 64)
+        }
+        _ => panic!("{source} and {destination} are of one family"),
+    };
+    let mut frame = Vec::new();
+    let datagram = builder.udp(source.port(), destination.port());
+    datagram.write(&mut frame, payload).expect("write to memory");
+    frame
+}
+
 /// The segment alone, to be put behind other headers.
 pub fn tcp_segment(source: SocketAddr, destination: SocketAddr, flags: u8) -> Vec<u8> {
     let frame = tcp(source, destination, flags);

@@ -1,7 +1,7 @@
 //! The datapath without an agent: what a process leaves that holds links and no lock.
 
 use redirector::{
-    datapath::{AttachMode, Datapath, Marking},
+    datapath::{Datapath, Hook, Marking},
     host,
     routes::Limits,
 };
@@ -20,7 +20,7 @@ impl Left {
             datapath.attach_sk_lookup().expect("attach sk_lookup");
             let interfaces = host::interfaces().expect("list the interfaces");
             let interface = interfaces.iter().find(|interface| interface.name == "to-client");
-            datapath.capture(interface.expect("it is there"), AttachMode::Tcx).expect("attach tc_ingress");
+            datapath.capture(interface.expect("it is there"), Hook::Tcx).expect("attach tc_ingress");
             datapath
         });
         Self(Some(datapath), world.node.clone())

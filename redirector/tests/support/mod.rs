@@ -10,6 +10,7 @@ mod assertions;
 pub mod client;
 pub mod command;
 pub mod confined;
+pub mod datagrams;
 pub mod envoy;
 pub mod files;
 pub mod frames;

@@ -50,6 +50,20 @@ impl Tool {
         }
     }
 
+    /// Translates datagrams that arrive for one address and port, by nftables.
+    pub fn translate_datagrams(netns: &Netns, from: SocketAddr, to: SocketAddr) {
+        let (address, port) = (from.ip(), from.port());
+        let family = if from.is_ipv4() { "ip" } else { "ip6" };
+        let table = format!("{family} kube-proxy");
+        netns.output(&format!("nft add table {table}"));
+        netns.output(&format!(
+            "nft add chain {table} prerouting {{ type nat hook prerouting priority -100 ; }}"
+        ));
+        netns.output(&format!(
+            "nft add rule {table} prerouting {family} daddr {address} udp dport {port} dnat to {to}"
+        ));
+    }
+
     /// What the agent calls it, in a family.
     pub fn name(self, family: Family) -> &'static str {
         match (self, family) {

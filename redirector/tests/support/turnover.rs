@@ -56,7 +56,8 @@ pub fn turn_over_for(
     })
 }
 
-fn exchange(to: SocketAddr) -> io::Result<Answer> {
+/// A connection from the calling thread's namespace, from its beginning to its end.
+pub fn exchange(to: SocketAddr) -> io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&to, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     let client = stream.local_addr()?;

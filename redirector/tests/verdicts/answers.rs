@@ -1,6 +1,10 @@
-//! What a packet is made into: the same with a hop less, or the reset that answers it.
+//! What a packet is made into: the same with a hop less, or what refuses it.
 
-use etherparse::{PacketBuilder, TcpHeader};
+use etherparse::{
+    Icmpv4Type, Icmpv6Type, IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, TcpHeader, icmpv4,
+    icmpv6,
+};
+use redirector_common::Protocol;
 
 use crate::{
     packet::{IP, Packet, Segment, flag},
@@ -23,7 +27,50 @@ impl Packet {
 
     /// The frame that refuses it: written from the RFC, not from the program.
     pub fn refusal(&self) -> Vec<u8> {
-        let Segment { source, destination, flags, sequence, acknowledgment, payload } = self.segment;
+        match self.segment.protocol {
+            Protocol::Tcp => self.reset(),
+            Protocol::Udp => self.unreachable(),
+        }
+    }
+
+    /// Of a datagram IP's headers and its own are sent back.
+    fn unreachable(&self) -> Vec<u8> {
+        let headers = if self.is_ipv4() { usize::from(self.frame[IP] & 0xf) * 4 } else { 40 };
+        let mut quoted = self.frame[IP..IP + headers + 8].to_vec();
+        let check = headers + 6;
+        quoted.splice(check.., completed(&quoted[headers..check]).to_be_bytes());
+        let ethernet = PacketBuilder::ethernet2([0; 6], [0; 6]);
+        let mut frame = Vec::new();
+        let written = match (self.segment.destination.ip(), self.segment.source.ip()) {
+            (std::net::IpAddr::V4(from), std::net::IpAddr::V4(to)) => {
+                let length = 8 + quoted.len() as u16;
+                let header = Ipv4Header::new(length, 64, IpNumber::ICMP, from.octets(), to.octets());
+                let mut header = header.expect("it is not too long");
+                // Precedence 6, of the six bits of DSCP.
+                header.dscp = (6 << 3).try_into().expect("six bits");
+                let answer = ethernet.ip(IpHeaders::Ipv4(header, Default::default()));
+                let port = Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Port);
+                answer.icmpv4(port).write(&mut frame, &quoted)
+            }
+            (std::net::IpAddr::V6(from), std::net::IpAddr::V6(to)) => {
+                let header = Ipv6Header {
+                    hop_limit: 64,
+                    source: from.octets(),
+                    destination: to.octets(),
+                    ..Ipv6Header::default()
+                };
+                let answer = ethernet.ip(IpHeaders::Ipv6(header, Default::default()));
+                let port = Icmpv6Type::DestinationUnreachable(icmpv6::DestUnreachableCode::Port);
+                answer.icmpv6(port).write(&mut frame, &quoted)
+            }
+            mixed => panic!("a packet has one family: {mixed:?}"),
+        };
+        written.expect("write a packet");
+        frame
+    }
+
+    fn reset(&self) -> Vec<u8> {
+        let Segment { source, destination, flags, sequence, acknowledgment, payload, .. } = self.segment;
         let has = |flag| u32::from(flags & flag != 0);
         let length = payload.len() as u32 + has(flag::SYN) + has(flag::FIN);
         let mut tcp = TcpHeader::new(destination.port(), source.port(), 0, 0);
@@ -53,4 +100,16 @@ impl Packet {
             _ => refusal.frame,
         }
     }
+}
+
+/// The checksum that completing leaves as it is: looked for among all.
+fn completed(words: &[u8]) -> u16 {
+    let sum: u32 = words.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+    let is_left = |check: &u16| {
+        let sum = sum + u32::from(*check);
+        let folded = (sum & 0xffff) + (sum >> 16);
+        let completed = !(((folded & 0xffff) + (folded >> 16)) as u16);
+        (if completed == 0 { 0xffff } else { completed }) == *check
+    };
+    (1..=u16::MAX).find(is_left).expect("there is one")
 }

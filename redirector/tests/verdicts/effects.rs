@@ -7,7 +7,7 @@ use std::{
 };
 
 use redirector_common::{
-    Address, Family, Protocol, Reason, Verdict,
+    Address, Family, Reason, Verdict,
     entries::{Handoff, HandoffState, listener_index},
 };
 
@@ -134,14 +134,14 @@ pub fn handoff(state: HandoffState, segment: &Segment, route: u32, proxy: u32) -
     let (_, destination) = entry(segment.destination);
     Handoff {
         state: state as u32,
-        listener: listener_index(proxy, Protocol::Tcp, family),
+        listener: listener_index(proxy, family),
         route,
         source,
         destination,
         source_port: segment.source.port(),
         destination_port: segment.destination.port(),
         family: family as u8,
-        protocol: Protocol::Tcp as u8,
+        protocol: segment.protocol as u8,
         pad: 0,
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{PacketBuilder, TcpHeader};
+use redirector_common::Protocol;
 
 /// Bits of TCP's flags.
 pub mod flag {
@@ -19,9 +20,10 @@ pub mod flag {
 /// Length of an Ethernet header: where IP begins.
 pub const IP: usize = 14;
 
-/// A TCP segment, of which packets are made.
+/// A TCP segment or a UDP datagram, of which packets are made.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment {
+    pub protocol: Protocol,
     pub source: SocketAddr,
     pub destination: SocketAddr,
     pub flags: u8,
@@ -42,7 +44,21 @@ pub struct Packet {
 impl Segment {
     /// The beginning of a connection.
     pub fn syn(source: SocketAddr, destination: SocketAddr) -> Self {
-        Self { source, destination, flags: flag::SYN, sequence: 1000, acknowledgment: 0, payload: b"" }
+        let protocol = Protocol::Tcp;
+        Self {
+            protocol,
+            source,
+            destination,
+            flags: flag::SYN,
+            sequence: 1000,
+            acknowledgment: 0,
+            payload: b"",
+        }
+    }
+
+    /// A datagram, which has no flags.
+    pub fn datagram(source: SocketAddr, destination: SocketAddr) -> Self {
+        Self { protocol: Protocol::Udp, flags: 0, ..Self::syn(source, destination) }
     }
 
     /// The same with other flags, from FIN (lowest bit) to CWR.
@@ -63,6 +79,12 @@ impl Segment {
             }
             mixed => panic!("a packet has one family: {mixed:?}"),
         };
+        let mut frame = Vec::new();
+        if self.protocol == Protocol::Udp {
+            let datagram = ip.udp(self.source.port(), self.destination.port());
+            datagram.write(&mut frame, self.payload).expect("write a packet");
+            return Packet { segment: self, frame, gso_size: 0 };
+        }
         let has = |flag| self.flags & flag != 0;
         let mut tcp = TcpHeader::new(self.source.port(), self.destination.port(), self.sequence, 1024);
         tcp.acknowledgment_number = self.acknowledgment;
@@ -70,7 +92,6 @@ impl Segment {
             (has(flag::FIN), has(flag::SYN), has(flag::RST), has(flag::PSH));
         (tcp.ack, tcp.urg, tcp.ece, tcp.cwr) =
             (has(flag::ACK), has(flag::URG), has(flag::ECE), has(flag::CWR));
-        let mut frame = Vec::new();
         ip.tcp_header(tcp).write(&mut frame, self.payload).expect("write a packet");
         Packet { segment: self, frame, gso_size: 0 }
     }
@@ -113,8 +134,8 @@ impl Packet {
         Self { gso_size, ..self }
     }
 
-    /// Where TCP begins, without IPv4 options and IPv6 extension headers.
-    pub fn tcp(&self) -> usize {
+    /// Where the transport header begins, without IPv4 options and IPv6 extension headers.
+    pub fn transport(&self) -> usize {
         if self.is_ipv4() { IP + 20 } else { IP + 40 }
     }
 

@@ -11,10 +11,12 @@ use crate::{
 
 mod addresses;
 mod connections;
+mod datagrams;
 mod headers;
 mod listeners;
 mod next_hops;
 mod routes;
+mod udp;
 
 /// The rows with `sk_lookup` in its place.
 pub fn attached(cookies: &[(Family, Segment)]) -> Vec<Row> {
@@ -22,6 +24,8 @@ pub fn attached(cookies: &[(Family, Segment)]) -> Vec<Row> {
     for family in FAMILIES {
         rows.family = Some(family);
         headers::both(&mut rows, family);
+        datagrams::both(&mut rows, family);
+        udp::both(&mut rows, family);
         routes::both(&mut rows, family);
         addresses::ordinary(&mut rows, family);
         addresses::special(&mut rows, family);
@@ -33,10 +37,12 @@ pub fn attached(cookies: &[(Family, Segment)]) -> Vec<Row> {
     headers::v4(&mut rows);
     routes::v4(&mut rows);
     next_hops::v4(&mut rows);
+    udp::v4(&mut rows);
     rows.family = Some(Family::V6);
     headers::v6(&mut rows);
     routes::v6(&mut rows);
     next_hops::v6(&mut rows);
+    udp::v6(&mut rows);
     for (family, ack) in cookies {
         rows.family = Some(*family);
         connections::cookie(&mut rows, *ack);
@@ -50,6 +56,7 @@ pub fn detached() -> Vec<Row> {
     for family in FAMILIES {
         rows.family = Some(family);
         listeners::detached(&mut rows, family);
+        udp::detached(&mut rows, family);
     }
     rows.rows
 }
@@ -77,6 +84,12 @@ impl Rows {
 /// A SYN of the client to a port of the service, whose address is nobody's.
 fn syn(family: Family, destination_port: u16) -> Segment {
     syn_from(family, port::FRESH, destination_port)
+}
+
+/// A datagram of the client to a port of the service.
+fn datagram(family: Family, destination_port: u16) -> Segment {
+    let service = SocketAddr::new(family.service(), destination_port);
+    Segment::datagram((family.client(), port::FRESH).into(), service)
 }
 
 fn syn_from(family: Family, source_port: u16, destination_port: u16) -> Segment {

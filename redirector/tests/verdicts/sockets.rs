@@ -5,7 +5,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -55,6 +55,7 @@ pub fn silent(family: Family) -> IpAddr {
 /// All that is to stay open while packets are run.
 pub struct Sockets {
     servers: Vec<Server>,
+    datagrams: Vec<UdpSocket>,
     clients: Vec<TcpStream>,
     /// The last segments of handshakes by SYN cookie, for each family.
     pub cookies: Vec<(Family, Segment)>,
@@ -86,7 +87,8 @@ impl Sockets {
         for name in ["all", "lo"] {
             netns.set_sysctl(&format!("ipv4/conf/{name}/rp_filter"), "0");
         }
-        let mut sockets = Self { servers: Vec::new(), clients: Vec::new(), cookies: Vec::new() };
+        let mut sockets =
+            Self { servers: Vec::new(), datagrams: Vec::new(), clients: Vec::new(), cookies: Vec::new() };
         for family in FAMILIES {
             let at = |port| SocketAddr::new(family.loopback(), port);
             sockets.listen(netns, Listener::proxy(at(proxy::TRANSPARENT)));
@@ -104,12 +106,34 @@ impl Sockets {
         }
         for family in FAMILIES {
             sockets.connect(netns, family);
+            sockets.receive(family);
         }
         sockets
     }
 
     fn listen(&mut self, netns: &Netns, listener: Listener) {
         self.servers.push(listener.serve(netns, "server"));
+    }
+
+    /// Sockets of UDP: proxies', one that is not connected, and connected ones.
+    fn receive(&mut self, family: Family) {
+        let own = |port| SocketAddr::new(family.loopback(), port);
+        self.datagrams.extend([
+            receiver(own(proxy::UDP), true, None),
+            receiver(own(proxy::TRANSPARENT), true, None),
+            receiver(own(proxy::UDP_PLAIN), false, None),
+            receiver(own(proxy::UDP_DEVICE), true, Some("lo")),
+            receiver((family.node(), 8380).into(), false, None),
+        ]);
+        if family == Family::V4 {
+            self.datagrams.push(receiver(own(proxy::UDP_V4_ONLY), true, None));
+        }
+        for (address, port) in [(taken(family), 8380), (taken(family), 8388), (family.node(), 8380)] {
+            let socket = receiver((address, port).into(), true, None);
+            let client = SocketAddr::new(family.client(), port::ESTABLISHED);
+            socket.connect(client).unwrap_or_else(|error| panic!("connect {address} to {client}: {error}"));
+            self.datagrams.push(socket);
+        }
     }
 
     fn connect(&mut self, netns: &Netns, family: Family) {
@@ -144,6 +168,21 @@ impl Sockets {
         let syn = Segment::syn((silent(family), port::HALF_OPEN).into(), (taken(family), 8080).into());
         shake(netns, syn, "out");
     }
+}
+
+/// A socket of UDP at an address.
+fn receiver(address: SocketAddr, transparent: bool, device: Option<&str>) -> UdpSocket {
+    let socket =
+        Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP)).expect("make a socket");
+    socket.set_reuse_address(true).expect("set SO_REUSEADDR");
+    socket.bind_device(device.map(str::as_bytes)).expect("bind to a device");
+    match address {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(transparent),
+        SocketAddr::V6(_) => socket.set_ip_transparent_v6(transparent),
+    }
+    .expect("set IP_TRANSPARENT");
+    socket.bind(&address.into()).unwrap_or_else(|error| panic!("bind to {address}: {error}"));
+    socket.into()
 }
 
 /// A connection from an address and port.

@@ -14,7 +14,7 @@ use redirector::{
 };
 use redirector_common::{
     Family, Protocol, Verdict,
-    entries::{Handoff, PortWord, port_index},
+    entries::{Handoff, PortWord, ProxyEntry, port_index},
 };
 
 use crate::{
@@ -40,6 +40,10 @@ pub mod proxy {
     pub const MPTCP: u16 = 15003;
     pub const DEVICE: u16 = 15004;
     pub const V4_ONLY: u16 = 15006;
+    pub const UDP: u16 = 15053;
+    pub const UDP_PLAIN: u16 = 15054;
+    pub const UDP_DEVICE: u16 = 15055;
+    pub const UDP_V4_ONLY: u16 = 15057;
 }
 
 /// The routes, each on a port of its own.
@@ -70,6 +74,24 @@ pub const ROUTES: &[&str] = &[
     "span:9200-9210=interface:hop",
     "span-host:10.0.1.1,[2001:db8:1::1]:9200=proxy:15001",
     "router-v4:9300=interface:hop via 10.0.9.2",
+    "udp-leave:udp/8190=pass",
+    "udp-refuse:udp/8191=drop",
+    "udp-near:udp/192.0.2.0/24,[2001:db8:2::/64]:8192=drop from 10.0.1.0/24,2001:db8:1::/64",
+    "udp-away:udp/8194=interface:hop",
+    "dns:udp/8380=proxy:15053",
+    "dns-near:udp/192.0.2.0/24,[2001:db8:2::/64]:8381=proxy:15053 from 10.0.1.0/24,2001:db8:1::/64",
+    "dns-both:udp/8382=proxy:15001",
+    "dns-plain:udp/8383=proxy:15054",
+    "dns-device:udp/8386=proxy:15055",
+    "dns-device-drop:udp/8387=proxy:15055 else drop",
+    "dns-nobody:udp/8388=proxy:15056",
+    "dns-nobody-drop:udp/8389=proxy:15056 else drop",
+    "dns-v4:udp/8392=proxy:127.0.0.1:15057",
+    "dns-drop:udp/8393=proxy:15053 else drop",
+    "dns-gone:udp/8396=interface:gone",
+    "dns-gone-drop:udp/8397=interface:gone else drop",
+    "dns-gone-reset:udp/8398=interface:gone else reset",
+    "dns-nobody-reset:udp/8399=proxy:15056 else reset",
 ];
 
 /// The programs and what they find.
@@ -110,7 +132,7 @@ impl Stage {
             .map(|text| text.parse().unwrap_or_else(|error| panic!("{text}: {error}")))
             .collect();
         // Small maps: every entry is read.
-        let limits = Limits { routes: 32, prefixes: 64, sources: 64, proxies: 8 };
+        let limits = Limits { routes: 64, prefixes: 64, sources: 64, proxies: 16 };
         let compiled =
             compile(&BTreeMap::from([(Origin::CommandLine, routes)]), &limits).expect("compile the routes");
         let mut datapath = Datapath::load(&limits, Marking::new(MARK)).expect("load the programs");
@@ -133,12 +155,16 @@ impl Stage {
 
     /// What the compiler never writes: a route names its own proxy's port. The program does not rely on that.
     fn lead_proxy_port_to_itself(&mut self) {
-        let word = PortWord::direct(self.route("web")).with_steered();
+        let own = [(Protocol::Tcp, "web", proxy::TRANSPARENT), (Protocol::Udp, "dns", proxy::UDP)];
+        let own = own.map(|(protocol, route, port)| {
+            (protocol, port, PortWord::direct(self.route(route)).with_steered())
+        });
         let map = self.datapath.ebpf().map_mut("PORTS").expect("the programs have PORTS");
         let mut ports: Array<&mut MapData, PortWord> = Array::try_from(map).expect("PORTS is an array");
         for family in [Family::V4, Family::V6] {
-            let index = port_index(family, Protocol::Tcp, proxy::TRANSPARENT);
-            ports.set(index, word, 0).expect("write PORTS");
+            for (protocol, port, word) in own {
+                ports.set(port_index(family, protocol, port), word, 0).expect("write PORTS");
+            }
         }
     }
 
@@ -148,9 +174,10 @@ impl Stage {
         slot.unwrap_or_else(|| panic!("there is no route {name}")) as u32
     }
 
-    /// Slot of the proxy with a port.
-    fn proxy(&self, port: u16) -> u32 {
-        let slot = self.compiled.proxies.iter().position(|proxy| proxy.port == port);
+    /// Slot of the proxy with a port of a protocol.
+    fn proxy(&self, protocol: Protocol, port: u16) -> u32 {
+        let is_it = |proxy: &ProxyEntry| proxy.port == port && proxy.protocol() == protocol;
+        let slot = self.compiled.proxies.iter().position(is_it);
         slot.unwrap_or_else(|| panic!("there is no proxy with port {port}")) as u32
     }
 
@@ -214,9 +241,10 @@ impl Stage {
             };
             counts.routes.insert(self.route(route), count);
         }
-        let handoffs = expected
-            .handoff
-            .map(|(state, route, port)| handoff(state, &packet.segment, self.route(route), self.proxy(port)));
+        let handoffs = expected.handoff.map(|(state, route, port)| {
+            let proxy = self.proxy(packet.segment.protocol, port);
+            handoff(state, &packet.segment, self.route(route), proxy)
+        });
         Effects {
             return_value: match expected.verdict {
                 Verdict::Dropped => TCX_DROP,
@@ -237,7 +265,7 @@ impl Stage {
             .map(|(verdict, reason, count)| ((verdict, reason), (count.packets, count.bytes)))
             .collect();
         let mut routes = BTreeMap::new();
-        for slot in 0..32 {
+        for slot in 0..64 {
             let totals = self.datapath.route_totals(slot).expect("read ROUTE_STATS");
             routes.insert(slot, (totals.connections, totals.unavailable, totals.taken));
         }

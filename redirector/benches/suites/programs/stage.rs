@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
     os::fd::{AsFd as _, OwnedFd},
 };
 
@@ -19,14 +19,17 @@ use crate::{
     raw,
     support::{
         Listener, Netns, Server,
+        datagrams::{Datagrams, Receiver},
         world::{FAMILIES, Family, PORT, PROXY_PORT},
     },
 };
 
-const ROUTES: [&str; 3] = [
+const ROUTES: [&str; 5] = [
     "direct:8080=proxy:15001",
     "prefix:192.0.2.0/24,[2001:db8:2::/64]:8081=proxy:15001",
     "source:192.0.2.0/24,[2001:db8:2::/64]:8082=proxy:15001 from 10.0.1.0/24,2001:db8:1::/64",
+    "direct-udp:udp/8080=proxy:15001",
+    "prefix-udp:udp/192.0.2.0/24,[2001:db8:2::/64]:8081=proxy:15001",
 ];
 
 /// A packet to measure.
@@ -54,6 +57,9 @@ pub fn packets(family: Family) -> Vec<Measured> {
     let client = SocketAddr::new(family.client(), 40000);
     let syn = |port| Segment::syn(client, (family.service(), port).into());
     let to_node = Segment::syn(client, (family.node(), PORT).into());
+    let datagram = |port| Segment::datagram(client, (family.service(), port).into());
+    let datagram_to_node = Segment::datagram(client, (family.node(), PORT).into());
+    let connected = Segment::datagram((family.client(), 40001).into(), (taken(family), PORT).into());
     let local = Segment { source: (family.client(), 40001).into(), ..to_node };
     let five_times = "at most 5 times empty";
     let case = |name, segment, reason, goal| Measured { name, segment, reason, goal, events: SILENT };
@@ -71,6 +77,11 @@ pub fn packets(family: Family) -> Vec<Measured> {
         with(LIMITED, "SYN, by port, past the rate", syn(PORT), Reason::Proxy),
         case("SYN, no route", syn(7), Reason::NoRoute, ""),
         with(TOLD, "SYN, no route, told", syn(7), Reason::NoRoute),
+        case("datagram, no route", datagram(7), Reason::NoRoute, "at most 10 ns over empty"),
+        case("datagram, by port", datagram(PORT), Reason::Proxy, five_times),
+        case("datagram, by port, to the node", datagram_to_node, Reason::Proxy, five_times),
+        case("datagram, by prefix", datagram(8081), Reason::Proxy, five_times),
+        case("datagram of a connected socket, foreign", connected, Reason::Established, ""),
     ]
 }
 
@@ -92,6 +103,7 @@ pub struct Stage {
     events: FlowReader,
     _servers: Vec<Server>,
     _clients: Vec<TcpStream>,
+    _datagrams: (Vec<Datagrams>, Vec<UdpSocket>),
 }
 
 impl Stage {
@@ -105,9 +117,14 @@ impl Stage {
              route add local 2001:db8:2::10/128 dev lo");
         netns.set_sysctl("ipv6/ip_nonlocal_bind", "1");
         let (mut servers, mut clients) = (Vec::new(), Vec::new());
+        let mut datagrams = (Vec::new(), Vec::new());
         for family in FAMILIES {
             let proxy = Listener::proxy((family.loopback(), PROXY_PORT));
             servers.push(proxy.serve(netns, "proxy"));
+            datagrams.0.push(Receiver::proxy((family.loopback(), PROXY_PORT)).serve(netns, "proxy"));
+            let socket = UdpSocket::bind((taken(family), PORT)).expect("bind a socket of UDP");
+            socket.connect((family.client(), 40001)).expect("connect it");
+            datagrams.1.push(socket);
             for address in [taken(family), family.node()] {
                 servers.push(Listener::ordinary((address, PORT)).serve(netns, "server"));
                 clients.push(connect((family.client(), 40001).into(), (address, PORT).into()));
@@ -123,7 +140,7 @@ impl Stage {
         datapath.set_locals(&FAMILIES.map(Family::node)).expect("write the addresses");
         datapath.attach_sk_lookup().expect("attach sk_lookup");
         let events = datapath.flow_reader().expect("open the events");
-        Self { datapath, events, _servers: servers, _clients: clients }
+        Self { datapath, events, _servers: servers, _clients: clients, _datagrams: datagrams }
     }
 
     /// The program that is measured.

@@ -1,14 +1,14 @@
 //! Requests that mean no good: each costs a bounded time and memory, and others are served meanwhile.
 
 use std::{
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     thread,
     time::{Duration, Instant},
 };
 
 use hyper::Method;
 
-use super::{Stage, impatient, read, route};
+use super::{Bounds, Stage, impatient, read, route};
 use crate::agent::command::fake::Fake;
 
 fn put(body: &[u8]) -> Vec<u8> {
@@ -143,6 +143,26 @@ fn who_does_not_read_the_answer_is_cut_off() {
     // The one place is free again while the deaf one still holds its end.
     stage.expect(200, Method::GET, "/v1/interfaces", None);
     drop(deaf);
+}
+
+#[test]
+fn the_end_does_not_wait_for_connections_on_which_nothing_is_asked() {
+    let patient = Duration::from_secs(60);
+    let mut stage = Stage::with(Fake::default(), Bounds { grace: patient, ..Bounds::default() });
+    let silent = stage.connect();
+    let mut idle = stage.connect();
+    idle.write_all(b"GET /v1/interfaces HTTP/1.1\r\nHost: agent\r\n\r\n").expect("ask");
+    let mut answer = String::new();
+    let mut lines = BufReader::new(idle.try_clone().expect("share"));
+    while !answer.ends_with("]}\n") {
+        assert_ne!(lines.read_line(&mut answer).expect("read"), 0, "{answer}");
+    }
+    let begin = Instant::now();
+    drop(stage.server.take());
+    assert!(begin.elapsed() < patient / 2, "{:?}", begin.elapsed());
+    for stream in [silent, idle] {
+        assert_eq!(read(stream), "");
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@
 //! the connection is closing (TIME_WAIT, with its FIN seen), the kernel goes on to translate the packets of one that
 //! lives, and makes way for a new one at the first SYN (net/netfilter/nf_conntrack_proto_tcp.c,
 //! nf_conntrack_tcp_packet, "Attempt to reopen a closed/aborted connection").
+//!
+//! A flow of UDP has no beginning, and a route decides each of its datagrams: its entry is deleted.
 
 use std::io;
 
@@ -19,7 +21,7 @@ use super::{
     nftables::family,
 };
 
-/// Has translated connections for which `is_steered` holds make way for new ones, and counts them.
+/// Has translated connections and flows for which `is_steered` holds make way for new ones, and counts them.
 ///
 /// # Errors
 ///
@@ -32,10 +34,10 @@ pub fn make_way(is_steered: impl Fn(&Flow) -> bool) -> Result<usize> {
         let request = Message::new(GET, family, &Attributes::new());
         let translated = socket.dump(&request, |message| {
             let entry = Entry::read(message.family, message.attributes())?;
-            (entry.is_translated && is_steered(&entry.flow)).then_some(entry.change)
+            (entry.is_translated && is_steered(&entry.flow)).then_some(entry.request)
         });
-        for change in translated.context("list tracked connections")? {
-            match socket.change(Message::new(NEW, family, &change)) {
+        for request in translated.context("list tracked connections")? {
+            match socket.change(request) {
                 Ok(()) => count += 1,
                 // It has ended by itself.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -46,14 +48,14 @@ pub fn make_way(is_steered: impl Fn(&Flow) -> bool) -> Result<usize> {
     Ok(count)
 }
 
-/// A tracked TCP connection.
+/// A tracked TCP connection or UDP flow.
 struct Entry {
     /// As its first packet was before any translation.
     flow: Flow,
     /// Whether its destination is another than that.
     is_translated: bool,
     /// What is asked of the kernel to have it make way.
-    change: Attributes,
+    request: Message,
 }
 
 impl Entry {
@@ -61,26 +63,36 @@ impl Entry {
         let flow = flow(family, attributes.nested(ORIGINAL))?;
         let reply = self::flow(family, attributes.nested(REPLY))?;
         let is_translated = (reply.source, reply.source_port) != (flow.destination, flow.destination_port);
-        let mut change = Attributes::new();
+        let mut about = Attributes::new();
         for kind in [ORIGINAL, ZONE] {
             if let Some(value) = attributes.get(kind) {
-                change = change.with(kind, value);
+                about = about.with(kind, value);
             }
         }
-        let tcp = Attributes::new()
-            .with(TCP_STATE, &[TIME_WAIT])
-            .with(TCP_FLAGS_ORIGINAL, &[CLOSE_INIT, CLOSE_INIT]);
-        let change = change.with_nested(PROTOCOL_STATE, &Attributes::new().with_nested(TCP, &tcp));
-        Some(Self { flow, is_translated, change })
+        let request = match flow.protocol {
+            Protocol::Tcp => {
+                let tcp = Attributes::new()
+                    .with(TCP_STATE, &[TIME_WAIT])
+                    .with(TCP_FLAGS_ORIGINAL, &[CLOSE_INIT, CLOSE_INIT]);
+                let state = Attributes::new().with_nested(TCP, &tcp);
+                Message::new(NEW, family, &about.with_nested(PROTOCOL_STATE, &state))
+            }
+            Protocol::Udp => Message::new(DELETE, family, &about),
+        };
+        Some(Self { flow, is_translated, request })
     }
 }
 
-/// One direction of a TCP connection.
+/// One direction of a connection.
 fn flow(family: u8, tuple: Reader<'_>) -> Option<Flow> {
     let (addresses, ports) = (tuple.nested(TUPLE_ADDRESSES), tuple.nested(TUPLE_PROTOCOL));
-    if ports.get(PROTOCOL_NUMBER)? != [libc::IPPROTO_TCP as u8] {
-        return None;
-    }
+    const TCP: u8 = libc::IPPROTO_TCP as u8;
+    const UDP: u8 = libc::IPPROTO_UDP as u8;
+    let protocol = match ports.get(PROTOCOL_NUMBER)? {
+        [TCP] => Protocol::Tcp,
+        [UDP] => Protocol::Udp,
+        _ => return None,
+    };
     let v4 = |kind| Some(Address::v4(addresses.get(kind)?.try_into().ok()?));
     let v6 = |kind| Some(Address::v6(addresses.get(kind)?.try_into().ok()?));
     let (family, source, destination) = match family {
@@ -90,13 +102,14 @@ fn flow(family: u8, tuple: Reader<'_>) -> Option<Flow> {
     };
     let port = |kind| Some(u16::from_be_bytes(ports.get(kind)?.try_into().ok()?));
     let (source_port, destination_port) = (port(SOURCE_PORT)?, port(DESTINATION_PORT)?);
-    Some(Flow { family, protocol: Protocol::Tcp, source, destination, source_port, destination_port })
+    Some(Flow { family, protocol, source, destination, source_port, destination_port })
 }
 
 /// IPCTNL_MSG_CT_NEW: without NLM_F_CREATE it changes what is there. This and the rest:
 /// include/uapi/linux/netfilter/nfnetlink_conntrack.h.
 const NEW: u16 = CTNETLINK;
 const GET: u16 = CTNETLINK | 1;
+const DELETE: u16 = CTNETLINK | 2;
 const ORIGINAL: u16 = 1;
 const REPLY: u16 = 2;
 const PROTOCOL_STATE: u16 = 4;

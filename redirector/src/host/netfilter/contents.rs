@@ -1,5 +1,7 @@
 //! What is in an nft table of ours.
 
+use redirector_common::Protocol;
+
 use super::{expressions::Rule, nftables::hook};
 
 /// The name of our tables.
@@ -31,7 +33,7 @@ pub struct Chain {
 ///
 /// *Notrack:* before connection tracking, which is at -200. Both ways must agree. Were an answer tracked whose
 /// question was not, it would count as a new connection, and SO_ORIGINAL_DST would name the client. What arrives for
-/// an address of this host has the mark at its SYN alone, so there both ways ask for the transparent socket. Marked
+/// an address of this host has the mark at its SYN alone, and a datagram has none where a socket is connected, so there both ways ask for the transparent socket. Marked
 /// packets are not asked about: the look-up would run `sk_lookup`, which would give away what was handed over. Nor is
 /// what arrives for others: where it has no socket the look-up finds the proxy's listener, and what is translated and
 /// forwarded since before us would be untracked. A packet without a socket that answers for a foreign address, such
@@ -52,12 +54,15 @@ pub fn chains(kind: Kind, mark: u32, family: u8) -> Vec<Chain> {
             let chain =
                 |name, hook, rules| Chain { name, kind: "filter", hook, priority: BEFORE_TRACKING, rules };
             let marked = Rule::new().marked(mark).untracked().accept();
-            let local = Rule::new().tcp().of_local_destination().of_transparent_socket().untracked();
-            let transparent = Rule::new().tcp().of_transparent_socket().untracked().accept();
-            let foreign = Rule::new().tcp().of_foreign_source().untracked();
+            let local = [Protocol::Tcp, Protocol::Udp].map(|protocol| {
+                Rule::new().of(protocol).of_local_destination().of_transparent_socket().untracked()
+            });
+            let transparent = [Protocol::Tcp, Protocol::Udp]
+                .map(|protocol| Rule::new().of(protocol).of_transparent_socket().untracked().accept());
+            let foreign = Rule::new().of(Protocol::Tcp).of_foreign_source().untracked();
             vec![
-                chain("notrack-arriving", hook::PREROUTING, vec![marked, local]),
-                chain("notrack-leaving", hook::OUTPUT, vec![transparent, foreign]),
+                chain("notrack-arriving", hook::PREROUTING, [marked].into_iter().chain(local).collect()),
+                chain("notrack-leaving", hook::OUTPUT, transparent.into_iter().chain([foreign]).collect()),
             ]
         }
     }

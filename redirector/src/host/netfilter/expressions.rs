@@ -1,5 +1,7 @@
 //! Rules, from the expressions that the kernel runs one after the other. One that does not hold ends the rule.
 
+use redirector_common::Protocol;
+
 use super::{
     attributes::Attributes,
     nftables::{family, rule},
@@ -31,9 +33,13 @@ impl Rule {
         self.meta(META_MARK).with("bitwise", &masked).compare(EQUAL, &mark)
     }
 
-    /// For TCP.
-    pub fn tcp(self) -> Self {
-        self.meta(META_L4PROTO).compare(EQUAL, &data(&[libc::IPPROTO_TCP as u8]))
+    /// For a transport protocol.
+    pub fn of(self, protocol: Protocol) -> Self {
+        let number = match protocol {
+            Protocol::Tcp => libc::IPPROTO_TCP,
+            Protocol::Udp => libc::IPPROTO_UDP,
+        };
+        self.meta(META_L4PROTO).compare(EQUAL, &data(&[number as u8]))
     }
 
     /// For packets of a transparent socket of this host: the one that sent it, or the one that it is for.

@@ -14,11 +14,11 @@ mod slots;
 mod sources;
 mod space;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use redirector_common::{Family, Protocol, entries::PortWord};
 
-use super::{Limits, NextHop, Origin, Prefix, ProxyAddress, Refusal, Route};
+use super::{Limits, NextHop, Origin, Prefix, Proxy, Refusal, Route};
 pub use delta::{Delta, RouteWrite, Unused};
 pub use look::{MOST_OVERRIDES, Override};
 pub use matches::Match;
@@ -37,14 +37,21 @@ pub struct Change {
     /// Names of routes that go.
     pub remove: Vec<String>,
     /// Routes that come; one of a name that is there takes its place.
-    pub add: Vec<Route>,
+    pub add: Vec<Arc<Route>>,
+}
+
+impl Change {
+    /// A change.
+    pub fn new(origin: Origin, remove: Vec<String>, add: Vec<Route>) -> Self {
+        Self { origin, remove, add: add.into_iter().map(Arc::new).collect() }
+    }
 }
 
 /// The routes of all origins.
 pub struct Live {
     limits: Limits,
     slots: Slots,
-    proxies: Shared<ProxyAddress>,
+    proxies: Shared<Proxy>,
     next_hops: Shared<NextHop>,
     /// By family and protocol.
     ports: [Ports; 4],
@@ -79,7 +86,7 @@ impl Live {
         let kept: std::collections::HashSet<&str> = routes.iter().map(|route| route.name.as_str()).collect();
         let remove = self.slots.of(origin).map(|(name, _)| name).filter(|name| !kept.contains(name.as_str()));
         let remove = remove.cloned().collect();
-        Change { origin, remove, add: routes }
+        Change::new(origin, remove, routes)
     }
 
     /// Plans changes.
@@ -103,7 +110,7 @@ impl Live {
 
     /// How many routes an origin gives.
     pub fn count(&self, origin: Origin) -> usize {
-        self.slots.of(origin).count()
+        self.slots.count(origin)
     }
 
     /// Every route, by slot.
@@ -122,7 +129,7 @@ impl Live {
     }
 
     /// The proxies that routes lead to, with their slots.
-    pub fn proxies(&self) -> impl Iterator<Item = (&ProxyAddress, u32)> {
+    pub fn proxies(&self) -> impl Iterator<Item = (&Proxy, u32)> {
         self.proxies.iter()
     }
 
@@ -166,7 +173,7 @@ impl Live {
     }
 
     /// Lets words forget that proxy routes have named their ports, where none does now.
-    pub fn unsteer(&mut self, may_forget: impl Fn(u32) -> bool) -> Vec<(u32, PortWord)> {
+    pub fn unsteer(&mut self, mut may_forget: impl FnMut(u32) -> bool) -> Vec<(u32, PortWord)> {
         let mut forgotten = Vec::new();
         for (&index, word) in self.words.iter().filter(|(_, word)| word.is_steered()) {
             // An index is family, protocol and port, one behind the other (`port_index`).

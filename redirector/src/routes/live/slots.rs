@@ -1,6 +1,11 @@
 //! The routes by slot, and what they lead to, each thing once.
 
-use std::{collections::HashMap, hash::Hash, sync::Arc};
+use std::{
+    borrow::Borrow,
+    collections::HashMap,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use redirector_common::entries::RouteEntry;
 
@@ -23,9 +28,33 @@ pub struct Slot {
 pub(super) struct Slots {
     numbers: Numbers,
     slots: Vec<Option<Slot>>,
-    names: HashMap<Origin, HashMap<String, u32>>,
+    names: HashMap<Origin, HashMap<Named, u32>>,
     count: usize,
 }
+
+/// A route as the key of its name, which it has already.
+#[derive(Debug)]
+struct Named(Arc<Route>);
+
+impl Borrow<str> for Named {
+    fn borrow(&self) -> &str {
+        &self.0.name
+    }
+}
+
+impl Hash for Named {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name.hash(state);
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for Named {}
 
 impl Slots {
     pub fn get(&self, slot: u32) -> Option<&Slot> {
@@ -38,7 +67,12 @@ impl Slots {
 
     /// The names and slots of an origin's routes.
     pub fn of(&self, origin: Origin) -> impl Iterator<Item = (&String, u32)> {
-        self.names.get(&origin).into_iter().flatten().map(|(name, slot)| (name, *slot))
+        self.names.get(&origin).into_iter().flatten().map(|(named, slot)| (&named.0.name, *slot))
+    }
+
+    /// How many routes an origin has.
+    pub fn count(&self, origin: Origin) -> usize {
+        self.names.get(&origin).map_or(0, HashMap::len)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
@@ -64,7 +98,7 @@ impl Slots {
     pub fn remove(&mut self, number: u32) -> Option<Slot> {
         let slot = self.slots.get_mut(number as usize)?.take()?;
         if let Some(names) = self.names.get_mut(&slot.origin) {
-            names.remove(&slot.route.name);
+            names.remove(slot.route.name.as_str());
         }
         self.count -= 1;
         Some(slot)
@@ -76,14 +110,16 @@ impl Slots {
         if self.slots.len() <= index {
             self.slots.resize(index + 1, None);
         }
-        self.names.entry(slot.origin).or_default().insert(slot.route.name.clone(), number);
+        self.names.entry(slot.origin).or_default().insert(Named(slot.route.clone()), number);
         self.slots[index] = Some(slot);
         self.count += 1;
     }
 
     /// Lets a slot have another route of the same name and match.
     pub fn replace(&mut self, number: u32, slot: Slot) -> Option<Slot> {
-        self.slots.get_mut(number as usize)?.replace(slot)
+        let old = self.remove(number)?;
+        self.restore(number, slot);
+        Some(old)
     }
 
     pub fn give_back(&mut self, number: u32) {

@@ -1,6 +1,6 @@
 //! A space whose atoms come and go: the nodes that a change concerns are decided anew, and no others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use ipnet::IpNet;
 use redirector_common::{Protocol, entries::PrefixEntry};
@@ -35,6 +35,8 @@ struct Node {
 #[derive(Debug, Default)]
 pub(super) struct Space {
     nodes: BTreeMap<IpNet, Node>,
+    /// How many nodes have each length of prefix.
+    lengths: BTreeMap<u8, usize>,
     /// Atoms of routes to a proxy.
     pub steering: u32,
     /// Atoms of routes to an interface.
@@ -46,8 +48,18 @@ pub(super) type Decisions = BTreeMap<IpNet, Option<PrefixEntry>>;
 
 impl Space {
     pub fn add(&mut self, destination: IpNet, atom: Atom) {
-        let atoms = &mut self.nodes.entry(destination).or_default().atoms;
+        let atoms = match self.nodes.entry(destination) {
+            Entry::Occupied(node) => &mut node.into_mut().atoms,
+            Entry::Vacant(place) => {
+                *self.lengths.entry(destination.prefix_len()).or_default() += 1;
+                &mut place.insert(Node::default()).atoms
+            }
+        };
         let at = atoms.partition_point(|other| *other < atom);
+        // Nearly every destination has one or two, and a vector that grows by itself makes room for four.
+        if atoms.len() < 4 {
+            atoms.reserve_exact(1);
+        }
         atoms.insert(at, atom);
     }
 
@@ -57,7 +69,18 @@ impl Space {
             node.atoms.remove(at);
         }
         if node.atoms.is_empty() && node.entry.is_none() {
-            self.nodes.remove(&destination);
+            self.forget(&destination);
+        }
+    }
+
+    fn forget(&mut self, destination: &IpNet) {
+        self.nodes.remove(destination);
+        let length = destination.prefix_len();
+        if let Some(count) = self.lengths.get_mut(&length) {
+            *count -= 1;
+            if *count == 0 {
+                self.lengths.remove(&length);
+            }
         }
     }
 
@@ -174,16 +197,11 @@ impl Space {
 
     /// The nodes that contain a prefix, from the shortest on.
     fn ancestors(&self, destination: &IpNet) -> Vec<IpNet> {
-        let mut ancestors = Vec::new();
-        let mut at = *destination;
-        while let Some(shorter) = at.supernet() {
-            if self.nodes.get(&shorter).is_some_and(|node| !node.atoms.is_empty()) {
-                ancestors.push(shorter);
-            }
-            at = shorter;
-        }
-        ancestors.reverse();
-        ancestors
+        let shorter = self.lengths.range(..destination.prefix_len()).filter_map(|(length, _)| {
+            let shorter = IpNet::new(destination.addr(), *length).ok()?.trunc();
+            self.nodes.get(&shorter).is_some_and(|node| !node.atoms.is_empty()).then_some(shorter)
+        });
+        shorter.collect()
     }
 
     /// What the sources of a node get, given what those of the nearest shorter one do.
@@ -223,7 +241,7 @@ impl Space {
         let node = self.nodes.get_mut(destination)?;
         let before = std::mem::replace(&mut node.entry, entry);
         if node.atoms.is_empty() && entry.is_none() {
-            self.nodes.remove(destination);
+            self.forget(destination);
         }
         before
     }

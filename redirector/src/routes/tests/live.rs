@@ -77,8 +77,8 @@ impl Scene {
             Step::Toggle(index) => {
                 let (origin, route) = &pool[*index];
                 Some(match has(origin, route) {
-                    true => Change { origin: *origin, remove: vec![route.name.clone()], add: Vec::new() },
-                    false => Change { origin: *origin, remove: Vec::new(), add: vec![route.clone()] },
+                    true => Change::new(*origin, vec![route.name.clone()], Vec::new()),
+                    false => Change::new(*origin, Vec::new(), vec![route.clone()]),
                 })
             }
             Step::Retarget(index, target) => {
@@ -86,7 +86,7 @@ impl Scene {
                 let route = Route { target: target.clone(), ..route.clone() };
                 // What is no sound route is no test of this.
                 let add = Vec::from_iter(route.canonical().ok());
-                Some(Change { origin: *origin, remove: Vec::new(), add })
+                Some(Change::new(*origin, Vec::new(), add))
             }
             Step::Replace(origin, bits) => {
                 let chosen =
@@ -104,8 +104,8 @@ impl Scene {
         routes.retain(|route| !change.remove.contains(&route.name));
         for route in &change.add {
             match routes.iter_mut().find(|other| other.name == route.name) {
-                Some(other) => *other = route.clone(),
-                None => routes.push(route.clone()),
+                Some(other) => *other = Route::clone(route),
+                None => routes.push(Route::clone(route)),
             }
         }
         sets

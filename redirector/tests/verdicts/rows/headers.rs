@@ -10,7 +10,9 @@ use crate::{
     table::{passed, to_proxy},
 };
 
+const ICMP: u8 = 1;
 const TCP: u8 = 6;
+const UDP: u8 = 17;
 /// IPv6's fragment header (IANA, "Assigned Internet Protocol Numbers").
 const FRAGMENT: u8 = 44;
 /// Extension headers by which TCP may follow: hop-by-hop, routing, authentication, destination options.
@@ -20,7 +22,7 @@ pub fn both(rows: &mut Rows, family: Family) {
     let overheard = syn(family, 8080).packet().bytes(0, &[2, 0, 0, 0, 0, 9]);
     rows.add("a frame for another host", overheard, passed(Reason::OtherHost));
     let valid = || syn(family, 8080).packet();
-    let tcp = valid().tcp();
+    let tcp = valid().transport();
     let steered = to_proxy("web", proxy::TRANSPARENT);
 
     for (name, ether_type) in
@@ -101,12 +103,12 @@ pub fn v4(rows: &mut Rows) {
         // What looks like a TCP header here is payload.
         rows.add(format!("{name} later fragment"), valid().bytes(OFFSET, &offset), passed(Reason::Fragment));
     }
-    for protocol in (0..=255).filter(|protocol| *protocol != TCP) {
+    for protocol in (0..=255).filter(|protocol| ![TCP, UDP].contains(protocol)) {
         let packet = valid().byte(IP + 9, protocol);
         rows.add(format!("protocol {protocol}"), packet, passed(Reason::OtherProtocol));
     }
-    let packet = valid().byte(IP + 9, 17).bytes(OFFSET, &[0x20, 0]);
-    rows.add("a fragment of UDP", packet, passed(Reason::OtherProtocol));
+    let packet = valid().byte(IP + 9, ICMP).bytes(OFFSET, &[0x20, 0]);
+    rows.add("a fragment of ICMP", packet, passed(Reason::OtherProtocol));
     rows.add(
         "IPv6 behind the type of IPv4",
         syn(Family::V6, 8080).packet().ether_type(0x0800),
@@ -117,7 +119,7 @@ pub fn v4(rows: &mut Rows) {
 pub fn v6(rows: &mut Rows) {
     let valid = || syn(Family::V6, 8080).packet();
     const NEXT: usize = IP + 6;
-    for next in (0..=255).filter(|next| *next != TCP) {
+    for next in (0..=255).filter(|next| ![TCP, UDP].contains(next)) {
         let reason = match next {
             FRAGMENT => Reason::Fragment,
             next if EXTENSIONS.contains(&next) => Reason::ExtensionHeader,

@@ -6,7 +6,7 @@ use redirector_common::entries::{RouteEntry, RouteKind};
 
 use super::Plan;
 use crate::routes::{
-    Origin, Refusal, Route, Target,
+    Origin, Proxy, Refusal, Route, Target,
     compile::proxy_entry,
     live::{Change, RouteWrite, Slot, ports::edit, space::Atom},
     refusal::Budget,
@@ -23,7 +23,7 @@ impl Plan<'_> {
                 }
             }
             for route in add {
-                self.add(*origin, route, budget)?;
+                self.add(*origin, route.clone(), budget)?;
             }
         }
         Ok(())
@@ -35,16 +35,16 @@ impl Plan<'_> {
         self.removed.push((number, slot));
     }
 
-    fn add(&mut self, origin: Origin, route: &Route, budget: &mut Budget) -> Result<(), Refusal> {
+    fn add(&mut self, origin: Origin, route: Arc<Route>, budget: &mut Budget) -> Result<(), Refusal> {
         let before = self.live.slots.named(origin, &route.name);
         let old = before.and_then(|number| Some((number, self.live.slots.get(number)?.clone())));
         if let Some((number, old)) = old {
-            if *old.route == *route {
+            if old.route == route {
                 return Ok(());
             }
-            if same_match(&old.route, route) {
-                let entry = self.target(route);
-                let slot = Slot { origin, route: Arc::new(route.clone()), entry };
+            if same_match(&old.route, &route) {
+                let entry = self.target(&route);
+                let slot = Slot { origin, route, entry };
                 self.live.slots.replace(number, slot);
                 self.delta.routes.push(RouteWrite { slot: number, entry, name: None });
                 self.retargeted.push((number, old));
@@ -54,8 +54,7 @@ impl Plan<'_> {
         }
         let atoms = route.ports.len() * route.destinations.len().max(1) * route.sources.len().max(1);
         budget.spend(atoms)?;
-        let entry = self.target(route);
-        let route = Arc::new(route.clone());
+        let entry = self.target(&route);
         let number = self.live.slots.add(Slot { origin, route: route.clone(), entry });
         self.delta.routes.push(RouteWrite { slot: number, entry, name: Some(route.name.clone()) });
         self.added.push(number);
@@ -68,10 +67,11 @@ impl Plan<'_> {
         let (kind, target) = match &route.target {
             Target::Pass => (RouteKind::Pass, 0),
             Target::Drop => (RouteKind::Drop, 0),
-            Target::Proxy(proxy) => {
-                let (number, is_first) = self.live.proxies.acquire(proxy);
+            Target::Proxy(at) => {
+                let proxy = Proxy { protocol: route.protocol, at: *at };
+                let (number, is_first) = self.live.proxies.acquire(&proxy);
                 if is_first {
-                    self.delta.proxies.push((number, proxy_entry(proxy)));
+                    self.delta.proxies.push((number, proxy_entry(&proxy)));
                 }
                 (RouteKind::Proxy, number)
             }

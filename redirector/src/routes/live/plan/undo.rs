@@ -2,7 +2,7 @@
 
 use super::Plan;
 use crate::routes::{
-    Route, Target,
+    Proxy, Route, Target,
     live::{Live, Slot},
 };
 
@@ -44,8 +44,8 @@ impl Drop for Plan<'_> {
 /// Takes back that a route led somewhere.
 fn discard_target(live: &mut Live, route: &Route) {
     match &route.target {
-        Target::Proxy(proxy) => {
-            if let Some(number) = live.proxies.release(proxy) {
+        Target::Proxy(at) => {
+            if let Some(number) = live.proxies.release(&Proxy { protocol: route.protocol, at: *at }) {
                 live.proxies.give_back(number);
             }
         }
@@ -61,7 +61,10 @@ fn discard_target(live: &mut Live, route: &Route) {
 /// Takes back that a route leads nowhere any more: with the number that its entry has.
 fn restore_target(live: &mut Live, slot: &Slot) {
     match &slot.route.target {
-        Target::Proxy(proxy) => live.proxies.restore(proxy, slot.entry.target),
+        Target::Proxy(at) => {
+            let proxy = Proxy { protocol: slot.route.protocol, at: *at };
+            live.proxies.restore(&proxy, slot.entry.target);
+        }
         Target::Interface(hop) => live.next_hops.restore(hop, slot.entry.target),
         Target::Pass | Target::Drop => {}
     }

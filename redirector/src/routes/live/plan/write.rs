@@ -7,7 +7,7 @@ use redirector_common::entries::{PortWord, PrefixEntry, Space as Number};
 
 use super::Plan;
 use crate::routes::{
-    Prefix, Route, Target,
+    Prefix, Proxy, Route, Target,
     live::{Live, Unused, ports::Classes, space::Decisions},
 };
 
@@ -144,7 +144,10 @@ impl Plan<'_> {
 
 fn release(live: &mut Live, unused: &mut Unused, route: &Route) {
     match &route.target {
-        Target::Proxy(proxy) => unused.proxies.extend(live.proxies.release(proxy)),
+        Target::Proxy(at) => {
+            let proxy = Proxy { protocol: route.protocol, at: *at };
+            unused.proxies.extend(live.proxies.release(&proxy));
+        }
         Target::Interface(hop) => unused.next_hops.extend(live.next_hops.release(hop)),
         Target::Pass | Target::Drop => {}
     }

@@ -1,49 +1,48 @@
-//! From bytes to a TCP segment: the headers in wire order, one bounds check each.
+//! From bytes to a segment of TCP or a datagram of UDP: the headers in wire order, one bounds check each.
 
 use core::mem::offset_of;
 
 use aya_ebpf::programs::TcContext;
 use network_types::{
     eth::EtherType,
-    ip::{IpProto, Ipv4Hdr, Ipv6Hdr},
+    ip::{Ipv4Hdr, Ipv6Hdr},
     tcp::TcpHdr,
 };
-use redirector_common::{Address, Family, Flow, Protocol, Reason};
+use redirector_common::{Address, Family, Protocol, Reason};
 
 use crate::{link::Link, maps::settings};
+use transport::Flags;
+
+pub use segment::Segment;
+
+mod ipv4;
+mod ipv6;
+mod segment;
+mod transport;
 
 /// The most that the headers behind the link's take: IPv4 with all its options, TCP without any.
 const MAX_HEADERS: u32 = (60 + TcpHdr::LEN) as u32;
 
-/// What the headers of a TCP segment say, but for its addresses.
+/// What the headers of a packet say, but for its addresses.
 pub struct Headers {
     pub family: Family,
+    pub protocol: Protocol,
     /// Host order.
     pub destination_port: u16,
     /// Host order.
     source_port: u16,
-    /// Where TCP begins, in bytes from the start of the packet.
-    transport: u8,
-    flags: u8,
+    /// Where the transport header begins, in bytes from the start of the packet.
+    transport: u16,
+    flags: Flags,
 }
 
-/// A TCP segment whose headers were checked, as the global functions are given it: of what the verifier forgets on the way, no
-/// number is larger than it may be.
-#[repr(C)]
-pub struct Segment {
-    source: Address,
-    destination: Address,
-    /// Host order.
-    source_port: u16,
-    /// Host order.
-    destination_port: u16,
-    /// Zero for IPv4. Not a [`Family`]: of that the compiler would know more than the verifier.
-    is_v6: u8,
-    /// Where the IP header begins, in bytes from the start of the packet.
-    pub network: u8,
-    /// Where TCP begins, in bytes from the start of the packet.
-    pub transport: u8,
-    flags: u8,
+/// Where the transport header is.
+struct Transport {
+    protocol: Protocol,
+    /// In bytes from the start of the packet.
+    at: usize,
+    /// How many bytes the IP header leaves it, and what it carries.
+    room: usize,
 }
 
 /// Types of packets as `protocol` has them: in wire order.
@@ -51,44 +50,6 @@ const ETH_P_IP: u16 = EtherType::Ipv4 as u16;
 const ETH_P_IPV6: u16 = EtherType::Ipv6 as u16;
 const ETH_P_8021Q: u16 = EtherType::Ieee8021q as u16;
 const ETH_P_8021AD: u16 = EtherType::Ieee8021ad as u16;
-
-const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const ACK: u8 = 0x10;
-
-impl Segment {
-    /// What its route is chosen by.
-    #[inline(always)]
-    pub fn flow(&self) -> Flow {
-        Flow {
-            family: if self.is_v6 == 0 { Family::V4 } else { Family::V6 },
-            protocol: Protocol::Tcp,
-            source: self.source,
-            destination: self.destination,
-            source_port: self.source_port,
-            destination_port: self.destination_port,
-        }
-    }
-
-    /// Whether it may start a connection.
-    #[inline(always)]
-    pub fn opens(&self) -> bool {
-        opens(self.flags)
-    }
-
-    /// Whether it ends a connection at once.
-    #[inline(always)]
-    pub fn resets(&self) -> bool {
-        self.flags & RST != 0
-    }
-
-    /// Whether it may be the last step of a handshake.
-    #[inline(always)]
-    pub fn acknowledges(&self) -> bool {
-        self.flags & (SYN | ACK | RST) == ACK
-    }
-}
 
 impl Headers {
     /// Where the packet wants to go.
@@ -103,7 +64,7 @@ impl Headers {
     /// Whether it may start a connection.
     #[inline(always)]
     pub fn opens(&self) -> bool {
-        opens(self.flags)
+        self.flags.opens()
     }
 
     /// The whole segment.
@@ -118,10 +79,12 @@ impl Headers {
             destination,
             source_port: self.source_port,
             destination_port: self.destination_port,
-            is_v6: self.family as u8,
-            network: L::NETWORK as u8,
             transport: self.transport,
+            network: L::NETWORK as u8,
+            is_v6: self.family as u8,
+            is_udp: self.protocol as u8,
             flags: self.flags,
+            pad: 0,
         })
     }
 }
@@ -132,14 +95,7 @@ fn ipv6_address(ctx: &TcContext, offset: usize) -> Result<Address, Reason> {
     Ok(Address::from_halves(*header::<[u16; 8]>(ctx, offset)?))
 }
 
-/// Whether a segment may start a connection; what a listener ignores does not
-/// (<https://github.com/torvalds/linux/blob/v6.18/net/ipv4/tcp_input.c>, `tcp_rcv_state_process`, TCP_LISTEN).
-#[inline(always)]
-fn opens(flags: u8) -> bool {
-    flags & (SYN | ACK | RST | FIN) == SYN
-}
-
-/// What the packet's headers say, or why it is not a TCP segment that we understand.
+/// What the packet's headers say, or why it is nothing that we understand.
 #[inline(always)]
 pub fn headers<L: Link>(ctx: &TcContext) -> Result<Headers, Reason> {
     // SAFETY: the kernel hands every program a valid `__sk_buff`, and the verifier checks the access.
@@ -147,8 +103,8 @@ pub fn headers<L: Link>(ctx: &TcContext) -> Result<Headers, Reason> {
     if tagged {
         return Err(Reason::Vlan);
     }
-    match tcp::<L>(ctx) {
-        Err(Reason::Truncated) if make_linear::<L>(ctx) => tcp::<L>(ctx),
+    match linear::<L>(ctx) {
+        Err(Reason::Truncated) if make_linear::<L>(ctx) => linear::<L>(ctx),
         headers => headers,
     }
 }
@@ -178,86 +134,56 @@ pub fn mark(ctx: &TcContext) -> u32 {
     unsafe { (*ctx.skb.skb).mark }
 }
 
+/// The same, of the part of the packet that can be read.
 #[inline(always)]
-fn tcp<L: Link>(ctx: &TcContext) -> Result<Headers, Reason> {
+fn linear<L: Link>(ctx: &TcContext) -> Result<Headers, Reason> {
     // SAFETY: the kernel hands every program a valid `__sk_buff`, and the verifier checks the access.
     let protocol = unsafe { (*ctx.skb.skb).protocol };
     // Not from the Ethernet header, which some links do not have.
-    let (family, transport) = match protocol as u16 {
-        ETH_P_IP => (Family::V4, ipv4::<L>(ctx)?),
-        ETH_P_IPV6 => (Family::V6, ipv6::<L>(ctx)?),
+    let (family, Transport { protocol, at, room }) = match protocol as u16 {
+        ETH_P_IP => (Family::V4, ipv4::transport::<L>(ctx)?),
+        ETH_P_IPV6 => (Family::V6, ipv6::transport::<L>(ctx)?),
         ETH_P_8021Q | ETH_P_8021AD => return Err(Reason::Vlan),
         _ => return Err(Reason::NotIp),
     };
-    let tcp = header::<TcpHdr>(ctx, transport)?;
-    if tcp.doff() < 5 {
-        return Err(Reason::Malformed);
-    }
+    let ports = transport::ports(ctx, protocol, at, room)?;
     Ok(Headers {
         family,
-        transport: transport as u8,
-        source_port: u16::from_be_bytes(tcp.source),
-        destination_port: u16::from_be_bytes(tcp.dest),
-        flags: flags(tcp),
+        protocol,
+        destination_port: ports.destination,
+        source_port: ports.source,
+        transport: at as u16,
+        flags: ports.flags,
     })
 }
 
-/// Offset of the TCP header behind an IPv4 header.
-#[inline(always)]
-fn ipv4<L: Link>(ctx: &TcContext) -> Result<usize, Reason> {
-    let ip = header::<Ipv4Hdr>(ctx, L::NETWORK)?;
-    let header_length = usize::from(ip.ihl());
-    if ip.version() != 4 || header_length < Ipv4Hdr::LEN {
-        return Err(Reason::Malformed);
-    }
-    if ip.proto != IpProto::Tcp as u8 {
-        return Err(Reason::OtherProtocol);
-    }
-    if ip.frag_offset() != 0 || ip.frag_flags() & MORE_FRAGMENTS != 0 {
-        return Err(Reason::Fragment);
-    }
-    enough::<L>(ctx, usize::from(u16::from_be_bytes(ip.tot_len)), header_length)?;
-    Ok(L::NETWORK + header_length)
-}
-
-/// Bit of the three flags in front of the fragment offset.
-const MORE_FRAGMENTS: u8 = 0b001;
-
-/// Offset of the TCP header behind an IPv6 header.
-#[inline(always)]
-fn ipv6<L: Link>(ctx: &TcContext) -> Result<usize, Reason> {
-    let ip = header::<Ipv6Hdr>(ctx, L::NETWORK)?;
-    if ip.version() != 6 {
-        return Err(Reason::Malformed);
-    }
-    match ip.next_hdr() {
-        Ok(IpProto::Tcp) => {}
-        Ok(IpProto::Ipv6Frag) => return Err(Reason::Fragment),
-        Ok(IpProto::HopOpt | IpProto::Ipv6Route | IpProto::Ipv6Opts | IpProto::Ah) => {
-            return Err(Reason::ExtensionHeader);
+impl Transport {
+    /// Behind an IP header, whose statement of the total length (0: too long for its field, as only GSO packets are) is
+    /// checked against the packet's and against the headers.
+    #[inline(always)]
+    fn within<L: Link>(
+        ctx: &TcContext,
+        protocol: Protocol,
+        total: usize,
+        header_length: usize,
+    ) -> Result<Self, Reason> {
+        let at = L::NETWORK + header_length;
+        if total == 0 {
+            return if is_gso(ctx) {
+                Ok(Self { protocol, at, room: usize::MAX })
+            } else {
+                Err(Reason::Malformed)
+            };
         }
-        _ => return Err(Reason::OtherProtocol),
+        if total < header_length {
+            return Err(Reason::Malformed);
+        }
+        let room = total - header_length;
+        if room < transport::least(protocol) || L::NETWORK + total > ctx.len() as usize {
+            return Err(Reason::Truncated);
+        }
+        Ok(Self { protocol, at, room })
     }
-    let payload = usize::from(u16::from_be_bytes(ip.payload_len));
-    let total = if payload == 0 { 0 } else { Ipv6Hdr::LEN + payload };
-    enough::<L>(ctx, total, Ipv6Hdr::LEN)?;
-    Ok(L::NETWORK + Ipv6Hdr::LEN)
-}
-
-/// Checks the length that the IP header states (0: too long for its field, as only GSO packets are) against the
-/// packet's and against the headers.
-#[inline(always)]
-fn enough<L: Link>(ctx: &TcContext, total: usize, header_length: usize) -> Result<(), Reason> {
-    if total == 0 {
-        return if is_gso(ctx) { Ok(()) } else { Err(Reason::Malformed) };
-    }
-    if total < header_length {
-        return Err(Reason::Malformed);
-    }
-    if total < header_length + TcpHdr::LEN || L::NETWORK + total > ctx.len() as usize {
-        return Err(Reason::Truncated);
-    }
-    Ok(())
 }
 
 /// Whether the packet stands for several segments.
@@ -293,10 +219,4 @@ pub fn header<T>(ctx: &TcContext, offset: usize) -> Result<&T, Reason> {
     // bytes, so that any address and any content is valid. Addresses are made of halves of words: packets begin at even
     // addresses, and the verifier refuses what the machine cannot read otherwise.
     Ok(unsafe { &*(start as *const T) })
-}
-
-/// The byte of flags, from FIN (lowest bit) to CWR.
-#[inline(always)]
-fn flags(tcp: &TcpHdr) -> u8 {
-    (tcp.fin() | tcp.syn() << 1 | tcp.rst() << 2 | tcp.ack() << 4) as u8
 }
