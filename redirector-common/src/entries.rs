@@ -4,6 +4,7 @@
 
 mod counts;
 mod events;
+mod fragments;
 mod handoff;
 mod host;
 mod ports;
@@ -13,6 +14,7 @@ mod trial;
 
 pub use counts::*;
 pub use events::*;
+pub use fragments::*;
 pub use handoff::*;
 pub use host::*;
 pub use ports::*;
@@ -42,6 +44,10 @@ mod pod {
     unsafe impl aya::Pod for CapturedEntry {}
     // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
     unsafe impl aya::Pod for Settings {}
+    // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
+    unsafe impl aya::Pod for FragmentKey {}
+    // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
+    unsafe impl aya::Pod for FragmentEntry {}
     // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.
     unsafe impl aya::Pod for Handoff {}
     // SAFETY: `repr(C)`, its fields fill it (size asserted) and take any bit pattern.

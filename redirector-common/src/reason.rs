@@ -67,9 +67,9 @@ words! {
         Truncated = "truncated",
         /// A header contradicts itself: a wrong version or a header length that is too small.
         Malformed = "malformed",
-        /// A fragment: the ports are not in every one of them.
+        /// A fragment without ports: to an address of this host, or not the first, and then it gets what that got.
         Fragment = "fragment",
-        /// IPv6 with an extension header before the transport header.
+        /// IPv6 with an extension header that is not to be redirected, or with too many of them.
         ExtensionHeader = "extension-header",
         /// Neither TCP nor UDP: nothing that routes can name.
         OtherProtocol = "other-protocol",
@@ -91,6 +91,8 @@ words! {
         Established = "established",
         /// The last step of a handshake by SYN cookie with the proxy's listener.
         SynCookie = "syn-cookie",
+        /// An ICMP error for the proxy, at an address that is not of this host: marked, so that it stays here.
+        IcmpError = "icmp-error",
         /// Part of a connection to an address of this host: needs nothing from us.
         Local = "local",
         /// Not the start of a connection, and no socket here has it: it began before us or is not ours.
@@ -132,11 +134,12 @@ impl Reason {
 
     /// The verdict for this reason: the one place where that is decided.
     ///
-    /// Where the target is unavailable, the route's `on_unavailable` decides.
+    /// Where the target is unavailable, the route's `on_unavailable` decides. A fragment passes where nothing is known of
+    /// the first.
     #[inline(always)]
     pub const fn verdict(self, on_unavailable: u8) -> Verdict {
         match self {
-            Self::Proxy | Self::Established | Self::SynCookie => Verdict::Steered,
+            Self::Proxy | Self::Established | Self::SynCookie | Self::IcmpError => Verdict::Steered,
             Self::Interface => Verdict::Forwarded,
             Self::DropRoute => Verdict::Dropped,
             _ if self.is_unavailable() && on_unavailable == OnUnavailable::Drop as u8 => Verdict::Dropped,
@@ -148,7 +151,13 @@ impl Reason {
     /// The verdicts that there can be for this reason, some of them more than once.
     pub fn verdicts(self) -> impl Iterator<Item = Verdict> {
         let otherwise = [OnUnavailable::Pass, OnUnavailable::Drop, OnUnavailable::Reset];
-        otherwise.into_iter().map(move |otherwise| self.verdict(otherwise as u8))
+        let by_route = otherwise.into_iter().map(move |otherwise| self.verdict(otherwise as u8));
+        // What the first fragment got, the others get as well.
+        let by_first: &[Verdict] = match self {
+            Self::Fragment => &[Verdict::Steered, Verdict::Forwarded, Verdict::Dropped],
+            _ => &[],
+        };
+        by_route.chain(by_first.iter().copied())
     }
 }
 

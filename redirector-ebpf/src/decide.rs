@@ -2,12 +2,12 @@
 
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use redirector_common::{
-    Flow, Protocol, Reason, Verdict,
+    Address, Family, Flow, Protocol, Reason, Verdict,
     entries::{OnUnavailable, PortWord, RouteEntry, RouteKind},
 };
 
 use crate::{
-    handoff, next_hop,
+    handoff, locals, next_hop,
     packet::Segment,
     proxy, route,
     socket::{Socket, state},
@@ -30,6 +30,18 @@ pub struct Place {
     local: bool,
     /// Whether `sk_lookup` is there, as far as was asked.
     attached: bool,
+}
+
+/// Whether the address is this host's, for a packet that needs something from us.
+///
+/// # Errors
+///
+/// It needs nothing: anything but a SYN belongs to a connection that was decided before, unless every packet is sent
+/// somewhere. To an address of this host this is where most of them are done with.
+#[inline(always)]
+pub fn local(family: Family, destination: &Address, word: PortWord, opens: bool) -> Result<bool, Reason> {
+    let local = locals::contains(family, destination);
+    if local && !opens && !word.is_forwarded() { Err(Reason::Local) } else { Ok(local) }
 }
 
 /// Whether a connection of this host has the packet: what it got at its SYN it keeps. A SYN is a retransmission then. A datagram
@@ -114,21 +126,22 @@ extern "C" fn connected(ctx: *mut __sk_buff, segment: *const Segment) -> u32 {
 /// What becomes of a packet that no connection of this host has, and why.
 #[inline(always)]
 pub fn outcome(ctx: &TcContext, segment: &Segment, word: PortWord, place: Place) -> Outcome {
-    let place = u32::from(place.local) | u32::from(place.attached) << 1;
-    Outcome::unpack(decide(ctx.skb.skb, segment, word.0, place))
+    Outcome::unpack(decide(ctx.skb.skb, segment, word.0, place.pack()))
 }
 
 /// Global, so that the verifier goes through it once for all ways that lead here, rather than once for each
 /// (Documentation/bpf: functions are verified independently where BTF says that they are global).
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn decide(ctx: *mut __sk_buff, segment: *const Segment, word: u32, place: u32) -> u64 {
+pub extern "C" fn decide(ctx: *mut __sk_buff, segment: *const Segment, word: u32, place: u32) -> u64 {
     // SAFETY: the caller's segment lives on its stack; the verifier has the pointer checked for null.
     let Some(segment) = (unsafe { segment.as_ref() }) else {
         return Outcome::from(Reason::NoRoute).pack();
     };
     let (ctx, word) = (&TcContext::new(ctx), PortWord(word));
-    let place = Place { local: place & 1 != 0, attached: place & 2 != 0 };
+    let Ok(place) = Place::unpack(place) else {
+        return Outcome::from(Reason::NoRoute).pack();
+    };
     let flow = &segment.flow();
     let outcome = if segment.opens() {
         new_connection(ctx, segment, flow, word, place)
@@ -201,7 +214,7 @@ fn to_next_hop(
     entry: &RouteEntry,
     route: Option<u32>,
 ) -> Outcome {
-    match next_hop::check(ctx, segment, flow.family, entry) {
+    match next_hop::check(ctx, segment, flow.family, entry.target) {
         // The host's to answer, as if there were no route.
         Reason::HopLimit => Reason::HopLimit.into(),
         reason => Outcome::by_route(reason, entry, route),
@@ -239,6 +252,60 @@ fn existing_connection(
     otherwise.into()
 }
 
+impl Place {
+    const TAKEN: u32 = 1 << 2;
+
+    /// As a number, for global functions.
+    #[inline(always)]
+    pub fn pack(self) -> u32 {
+        u32::from(self.local) | u32::from(self.attached) << 1
+    }
+
+    /// In the place of one: a connection has the segment.
+    #[inline(always)]
+    pub fn taken(local: bool) -> u32 {
+        u32::from(local) | Self::TAKEN
+    }
+
+    /// The place, or the reason that the connection is.
+    #[inline(always)]
+    pub fn unpack(packed: u32) -> Result<Self, Reason> {
+        let local = packed & 1 != 0;
+        match packed & Self::TAKEN {
+            0 => Ok(Self { local, attached: packed & 2 != 0 }),
+            _ if local => Err(Reason::Local),
+            _ => Err(Reason::Established),
+        }
+    }
+}
+
+/// The reason with a number that a global function was given or has returned.
+///
+/// Read as volatile: the compiler sees through such functions, knows the number to be one, and leaves out the check that the
+/// verifier asks for.
+#[inline(always)]
+pub fn reason(number: u32) -> Reason {
+    // SAFETY: the number lives on the stack.
+    let number = unsafe { (&raw const number).read_volatile() };
+    Reason::from_number(number as u8).unwrap_or(Reason::NoRoute)
+}
+
+/// A bit that an outcome does not use: no route was asked.
+const SETTLED: u64 = 1 << 31;
+
+/// A reason without a route, in the place of an outcome.
+#[inline(always)]
+pub fn settled(reason: Reason) -> u64 {
+    reason as u64 | SETTLED
+}
+
+/// The outcome, or the reason in its place.
+#[inline(always)]
+pub fn unpack(packed: u64) -> Result<Outcome, Reason> {
+    let outcome = Outcome::unpack(packed);
+    if packed & SETTLED == 0 { Ok(outcome) } else { Err(outcome.reason) }
+}
+
 impl From<Reason> for Outcome {
     #[inline(always)]
     fn from(reason: Reason) -> Self {
@@ -256,7 +323,7 @@ impl Outcome {
 
     /// As the one number that a global function can return.
     #[inline(always)]
-    fn pack(&self) -> u64 {
+    pub fn pack(&self) -> u64 {
         let (has_route, route) = (self.route.is_some() as u64, self.route.unwrap_or(0) as u64);
         route << 32
             | has_route << 24

@@ -16,9 +16,9 @@ pub fn give(state: HandoffState, flow: &Flow, route: u32, listener: u32) {
     unsafe { *slot = Handoff::new(state, flow, route, listener) };
 }
 
-/// Takes back what was handed over.
+/// Takes back what was handed over last.
 #[inline(always)]
-pub fn clear() {
+pub fn withdraw() {
     set(HandoffState::Empty);
 }
 

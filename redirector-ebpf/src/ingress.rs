@@ -1,5 +1,7 @@
 //! `tc_ingress`: from a packet to what becomes of it, and the one place where that is carried out.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::tcx_action_base::{TCX_DROP, TCX_NEXT},
     programs::TcContext,
@@ -10,11 +12,10 @@ use redirector_common::{
 };
 
 use crate::{
-    answer, count,
+    answer, closer, count,
     decide::{self, Outcome},
     event,
     link::Link,
-    locals,
     maps::settings,
     next_hop,
     packet::{self, Headers, Segment},
@@ -24,42 +25,49 @@ use crate::{
 /// What the program of a kind of link does with a packet.
 #[inline(always)]
 pub fn run<L: Link>(ctx: &TcContext) -> i32 {
-    let headers = match packet::headers::<L>(ctx) {
-        Ok(headers) => headers,
-        Err(reason) => return settled::<L>(ctx, reason),
-    };
-    let word = route::port(headers.family, headers.protocol, headers.destination_port);
-    if word == PortWord::NONE {
-        if headers.opens() && event::wants_all() {
-            unnamed::<L>(ctx, &headers);
+    // Written where it is needed: most packets are done with before.
+    let mut segment = MaybeUninit::uninit();
+    let outcome = match packet::headers::<L>(ctx) {
+        Ok(headers) => routed::<L>(ctx, &headers, &mut segment),
+        Err(Reason::Fragment | Reason::ExtensionHeader | Reason::IcmpError) => {
+            closer::outcome::<L>(ctx, segment.write(Segment::default()))
         }
-        return settled::<L>(ctx, Reason::NoRoute);
-    }
-    match routed::<L>(ctx, &headers, word) {
-        Ok((segment, outcome)) => conclude::<L>(ctx, &segment, &outcome),
+        Err(reason) => Err(reason),
+    };
+    match outcome {
+        Ok(outcome) => {
+            // SAFETY: nothing decides a segment that is not there.
+            let segment = unsafe { segment.assume_init_ref() };
+            conclude::<L>(ctx, segment, &outcome)
+        }
         Err(reason) => settled::<L>(ctx, reason),
     }
 }
 
-/// A packet to a port that a route names. Addresses are read only now: most packets never need them.
+/// A packet with nothing special. Addresses are read only where a route names the port: most packets never need them.
 ///
 /// # Errors
 ///
-/// The reason, where no route is asked: it is not ours, or its connection is here already.
+/// The reason, where no route is asked: there is none, it is not ours, or its connection is here already.
 #[inline(always)]
-fn routed<L: Link>(ctx: &TcContext, headers: &Headers, word: PortWord) -> Result<(Segment, Outcome), Reason> {
-    let destination = headers.destination::<L>(ctx)?;
-    let local = locals::contains(headers.family, &destination);
-    // Anything but a SYN belongs to a connection that was decided before, unless every packet is sent somewhere. To an
-    // address of this host it needs nothing from us, and this is where most of them are done with.
-    if local && !headers.opens() && !word.is_forwarded() {
-        return Err(Reason::Local);
+fn routed<L: Link>(
+    ctx: &TcContext,
+    headers: &Headers,
+    segment: &mut MaybeUninit<Segment>,
+) -> Result<Outcome, Reason> {
+    let word = route::port(headers.family, headers.protocol, headers.destination_port);
+    if word == PortWord::NONE {
+        if headers.opens() && event::wants_all() {
+            unnamed::<L>(ctx, headers);
+        }
+        return Err(Reason::NoRoute);
     }
+    let destination = headers.destination::<L>(ctx)?;
+    let local = decide::local(headers.family, &destination, word, headers.opens())?;
     packet::for_us::<L>(ctx)?;
-    let segment = headers.segment::<L>(ctx, destination)?;
-    let place = decide::place(ctx, &segment, word, local)?;
-    let outcome = decide::outcome(ctx, &segment, word, place);
-    Ok((segment, outcome))
+    let segment = segment.write(headers.segment::<L>(ctx, destination)?);
+    let place = decide::place(ctx, segment, word, local)?;
+    Ok(decide::outcome(ctx, segment, word, place))
 }
 
 /// What no route is asked about goes on, marked where it is part of a steered connection; the next program sees it too.
@@ -77,7 +85,8 @@ fn settled<L: Link>(ctx: &TcContext, reason: Reason) -> i32 {
 #[inline(always)]
 fn conclude<L: Link>(ctx: &TcContext, segment: &Segment, outcome: &Outcome) -> i32 {
     let is_real = record(ctx, outcome.verdict, outcome.reason, outcome.route);
-    if is_real && segment.opens() {
+    // A later fragment is of a packet that was told of.
+    if is_real && segment.opens() && !matches!(outcome.reason, Reason::Fragment) {
         event::tell(ctx, segment, outcome.verdict, outcome.reason, outcome.route);
     }
     match outcome.verdict {

@@ -1,13 +1,13 @@
 //! A proxy's listener: found when it is needed, kept in `LISTENERS`, trusted only while it listens.
 
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use redirector_common::{
     Address, Family, Flow, Protocol, Reason,
     entries::{listener_index, listener_of},
 };
 
 use crate::{
-    handoff,
+    decide, handoff,
     maps::PROXIES,
     socket::{Socket, state},
 };
@@ -25,7 +25,10 @@ pub fn find(ctx: &TcContext, slot: u32, flow: &Flow, local: bool) -> Result<(Soc
     let index = listener_index(slot, flow.family);
     let listener = match stored(index, Protocol::Tcp) {
         Some(listener) => listener,
-        None => learn(ctx, slot, Protocol::Tcp, flow.family)?,
+        None => {
+            learn(ctx, slot, Protocol::Tcp, flow.family)?;
+            stored(index, Protocol::Tcp).ok_or(Reason::NoListener)?
+        }
     };
     if !local && !listener.is_transparent() {
         return Err(Reason::NotTransparent);
@@ -63,23 +66,49 @@ pub fn learn_index(ctx: &TcContext) -> Reason {
     let index = unsafe { (*ctx.skb.skb).mark };
     let (slot, family) = listener_of(index);
     let Some(proxy) = PROXIES.get(slot) else { return Reason::NoListener };
-    match proxy.protocol() {
-        Protocol::Tcp => match learn(ctx, slot, Protocol::Tcp, family) {
-            Ok(listener) if listener.is_transparent() => Reason::Proxy,
-            Ok(_) => Reason::NotTransparent,
-            Err(reason) => reason,
+    let protocol = proxy.protocol();
+    if let Err(reason) = learn(ctx, slot, protocol, family) {
+        return reason;
+    }
+    match protocol {
+        Protocol::Tcp => match stored(index, Protocol::Tcp) {
+            Some(listener) if listener.is_transparent() => Reason::Proxy,
+            Some(_) => Reason::NotTransparent,
+            None => Reason::NoListener,
         },
-        Protocol::Udp => match learn(ctx, slot, Protocol::Udp, family) {
-            Ok(_) => Reason::Proxy,
-            Err(reason) => reason,
-        },
+        Protocol::Udp => Reason::Proxy,
     }
 }
 
-/// Looks the proxy's listener up, as a packet to the proxy's own address would, and stores it. The protocol is the caller's
-/// constant.
+/// Looks the proxy's listener up, as a packet to the proxy's own address would, and stores it.
 #[inline(always)]
-fn learn(ctx: &TcContext, slot: u32, protocol: Protocol, family: Family) -> Result<Socket, Reason> {
+fn learn(ctx: &TcContext, slot: u32, protocol: Protocol, family: Family) -> Result<(), Reason> {
+    match look_up_listener(ctx.skb.skb, slot, protocol as u32, family as u32) {
+        LEARNT => Ok(()),
+        number => Err(decide::reason(number)),
+    }
+}
+
+/// In the place of a reason.
+const LEARNT: u32 = 0xff;
+
+/// Global, as [`decide`](crate::decide): it is seldom needed.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn look_up_listener(ctx: *mut __sk_buff, slot: u32, protocol: u32, family: u32) -> u32 {
+    let ctx = &TcContext::new(ctx);
+    let family = if family == Family::V4 as u32 { Family::V4 } else { Family::V6 };
+    let stored = if protocol == Protocol::Tcp as u32 {
+        look_up(ctx, slot, Protocol::Tcp, family)
+    } else {
+        look_up(ctx, slot, Protocol::Udp, family)
+    };
+    stored.map_or_else(|reason| reason as u32, |()| LEARNT)
+}
+
+/// The protocol is the caller's constant: each has a helper of its own.
+#[inline(always)]
+fn look_up(ctx: &TcContext, slot: u32, protocol: Protocol, family: Family) -> Result<(), Reason> {
     let proxy = PROXIES.get(slot).ok_or(Reason::NoListener)?;
     let address = proxy.address(family);
     if *address == Address::default() {
@@ -92,7 +121,7 @@ fn learn(ctx: &TcContext, slot: u32, protocol: Protocol, family: Family) -> Resu
         return Err(Reason::DeviceBound);
     }
     match listener.store(listener_index(slot, family)) {
-        Ok(()) => Ok(listener),
+        Ok(()) => Ok(()),
         Err(EOPNOTSUPP) => Err(Reason::MptcpListener),
         Err(_) => Err(Reason::NoListener),
     }

@@ -5,9 +5,11 @@
 
 mod answer;
 mod checksum;
+mod closer;
 mod count;
 mod decide;
 mod event;
+mod fragments;
 mod handoff;
 mod ingress;
 mod link;

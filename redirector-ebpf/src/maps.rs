@@ -7,10 +7,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use redirector_common::entries::{
-    CapturedEntry, DatagramKey, EventLosses, EventRate, EventSettings, FLOW_EVENTS_BYTES, FlowEvent, Handoff,
-    LISTENERS_PER_PROXY, LOCALS_PER_FAMILY, NEXT_HOPS as NEXT_HOPS_ROOM, NextHopEntry, PORT_WORDS,
-    PacketCount, PortWord, PrefixEntry, PrefixKey, ProxyEntry, ROUTE_NAME_BYTES, RouteCount, RouteEntry,
-    Settings,
+    CapturedEntry, DatagramKey, EventLosses, EventRate, EventSettings, FLOW_EVENTS_BYTES,
+    FRAGMENTS as FRAGMENTS_ROOM, FlowEvent, FragmentEntry, FragmentKey, Handoff, LISTENERS_PER_PROXY,
+    LOCALS_PER_FAMILY, NEXT_HOPS as NEXT_HOPS_ROOM, NextHopEntry, PORT_WORDS, PacketCount, PortWord,
+    PrefixEntry, PrefixKey, ProxyEntry, ROUTE_NAME_BYTES, RouteCount, RouteEntry, Settings,
 };
 use redirector_common::{Address, Family, reason::COUNTER_SLOTS};
 
@@ -69,6 +69,11 @@ pub static CAPTURED: HashMap<u32, CapturedEntry, 16384, { BPF_F_NO_PREALLOC as u
 /// From `tc_ingress` to `sk_lookup` on the same CPU.
 #[btf_map]
 pub static HANDOFF: PerCpuArray<Handoff, 1> = PerCpuArray::new();
+
+/// What became of packets that come in fragments. Written and read by `tc_ingress`; a missing entry is a packet of which
+/// nothing was seen, or not for long. The oldest give way to new ones.
+#[btf_map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentEntry, { FRAGMENTS_ROOM as usize }> = LruHashMap::new();
 
 /// Packets and bytes by verdict and reason. Written by `tc_ingress`, read by the agent.
 #[btf_map]

@@ -15,7 +15,7 @@ use network_types::{
 };
 use redirector_common::{
     Address, Family, Flow, Reason,
-    entries::{NextHopEntry, RouteEntry, Via},
+    entries::{NextHopEntry, Via},
 };
 
 use core::mem::offset_of;
@@ -30,10 +30,10 @@ const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 const ENODEV: i64 = -19;
 
-/// Whether the next hop of a route can take the packet: [`Reason::Interface`], or why not.
+/// Whether the next hop in this slot can take the packet: [`Reason::Interface`], or why not.
 #[inline(always)]
-pub fn check(ctx: &TcContext, segment: &Segment, family: Family, route: &RouteEntry) -> Reason {
-    let Some(hop) = NEXT_HOPS.get(route.target).filter(|hop| hop.ifindex != 0) else {
+pub fn check(ctx: &TcContext, segment: &Segment, family: Family, slot: u32) -> Reason {
+    let Some(hop) = NEXT_HOPS.get(slot).filter(|hop| hop.ifindex != 0) else {
         return Reason::NoInterface;
     };
     match hop_limit(ctx, segment, family) {

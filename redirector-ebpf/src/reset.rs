@@ -94,6 +94,9 @@ fn segment_length(ctx: &TcContext, segment: &Segment, family: Family) -> Result<
     Ok(end.saturating_sub(begin) as u32 + u32::from(flags >> 1 & 1) + u32::from(flags & 1))
 }
 
+/// Bit of the byte in front of IPv4's fragment offset.
+const DONT_FRAGMENT: u8 = 1 << 6;
+
 /// Swaps the addresses, states the new length, and gives the packet all its hops.
 #[inline(always)]
 fn turn_ipv4(ctx: &TcContext, segment: &Segment, flow: &Flow) -> Result<(), i64> {
@@ -102,6 +105,9 @@ fn turn_ipv4(ctx: &TcContext, segment: &Segment, flow: &Flow) -> Result<(), i64>
     let length = (transport - network + TcpHdr::LEN) as u16;
     replace(ctx, network + offset_of!(Ipv4Hdr, tot_len), length.to_be_bytes(), check)?;
     replace(ctx, network + offset_of!(Ipv4Hdr, ttl), [HOPS, IpProto::Tcp as u8], check)?;
+    // The answer to a first fragment is whole.
+    let [flags, _] = ctx.load::<[u8; 2]>(network + offset_of!(Ipv4Hdr, frags))?;
+    replace(ctx, network + offset_of!(Ipv4Hdr, frags), [flags & DONT_FRAGMENT, 0], check)?;
     let ([source, ..], [destination, ..]) = (flow.source.words(), flow.destination.words());
     // Their sum stays.
     ctx.store(network + offset_of!(Ipv4Hdr, src_addr), &[destination, source], 0)
@@ -109,9 +115,15 @@ fn turn_ipv4(ctx: &TcContext, segment: &Segment, flow: &Flow) -> Result<(), i64>
 
 #[inline(always)]
 fn turn_ipv6(ctx: &TcContext, segment: &Segment, flow: &Flow) -> Result<(), i64> {
-    let network = segment.network();
-    let length = (TcpHdr::LEN as u16).to_be_bytes();
-    ctx.store(network + offset_of!(Ipv6Hdr, payload_len), &length, 0)?;
+    let (network, transport) = (segment.network(), segment.transport());
+    // Extension headers stay, as IPv4's options do.
+    let length = transport.wrapping_sub(network + Ipv6Hdr::LEN) + TcpHdr::LEN;
+    ctx.store(network + offset_of!(Ipv6Hdr, payload_len), &(length as u16).to_be_bytes(), 0)?;
+    if let Some(fragment) = segment.fragment() {
+        /// Where the fragment header says that more follow: this is the whole answer.
+        const OFFSET: usize = 2;
+        ctx.store(fragment + OFFSET, &[0_u8; 2], 0)?;
+    }
     ctx.store(network + offset_of!(Ipv6Hdr, hop_limit), &HOPS, 0)?;
     let turned: [Address; 2] = [flow.destination, flow.source];
     ctx.store(network + offset_of!(Ipv6Hdr, src_addr), &turned, 0)

@@ -30,5 +30,5 @@ pub fn answer(ctx: &TcContext, verdict: Verdict, reason: Reason, route: Option<u
     unsafe { (*ctx.skb.skb).cb[1] = outcome };
     // SAFETY: as above.
     unsafe { (*ctx.skb.skb).cb[2] = route };
-    handoff::clear();
+    handoff::withdraw();
 }

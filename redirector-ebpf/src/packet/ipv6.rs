@@ -7,7 +7,7 @@ use redirector_common::{Protocol, Reason};
 use super::{Transport, header};
 use crate::link::Link;
 
-/// Where the transport header is.
+/// Where the transport header is, or that it takes [a closer look](super::look).
 #[inline(always)]
 pub fn transport<L: Link>(ctx: &TcContext) -> Result<Transport, Reason> {
     let ip = header::<Ipv6Hdr>(ctx, L::NETWORK)?;
@@ -17,10 +17,17 @@ pub fn transport<L: Link>(ctx: &TcContext) -> Result<Transport, Reason> {
     let protocol = match ip.next_hdr() {
         Ok(IpProto::Tcp) => Protocol::Tcp,
         Ok(IpProto::Udp) => Protocol::Udp,
-        Ok(IpProto::Ipv6Frag) => return Err(Reason::Fragment),
-        Ok(IpProto::HopOpt | IpProto::Ipv6Route | IpProto::Ipv6Opts | IpProto::Ah) => {
-            return Err(Reason::ExtensionHeader);
-        }
+        Ok(IpProto::Ipv6Icmp) => return Err(Reason::IcmpError),
+        Ok(
+            IpProto::HopOpt
+            | IpProto::Ipv6Route
+            | IpProto::Ipv6Frag
+            | IpProto::Ah
+            | IpProto::Ipv6Opts
+            | IpProto::MobilityHeader
+            | IpProto::Hip
+            | IpProto::Shim6,
+        ) => return Err(Reason::ExtensionHeader),
         _ => return Err(Reason::OtherProtocol),
     };
     let payload = usize::from(u16::from_be_bytes(ip.payload_len));

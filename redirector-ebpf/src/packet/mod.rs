@@ -13,10 +13,15 @@ use redirector_common::{Address, Family, Protocol, Reason};
 use crate::{link::Link, maps::settings};
 use transport::Flags;
 
+use ipv4::is_fragment;
+pub use look::Shape;
 pub use segment::Segment;
 
+mod extension;
+mod icmp_error;
 mod ipv4;
 mod ipv6;
+pub mod look;
 mod segment;
 mod transport;
 
@@ -84,7 +89,7 @@ impl Headers {
             is_v6: self.family as u8,
             is_udp: self.protocol as u8,
             flags: self.flags,
-            pad: 0,
+            fragment: 0,
         })
     }
 }
@@ -219,4 +224,10 @@ pub fn header<T>(ctx: &TcContext, offset: usize) -> Result<&T, Reason> {
     // bytes, so that any address and any content is valid. Addresses are made of halves of words: packets begin at even
     // addresses, and the verifier refuses what the machine cannot read otherwise.
     Ok(unsafe { &*(start as *const T) })
+}
+
+/// A header at an offset, wherever the packet has it.
+#[inline(always)]
+fn load<T>(ctx: &TcContext, offset: usize) -> Result<T, Reason> {
+    ctx.load(offset).map_err(|_| Reason::Truncated)
 }

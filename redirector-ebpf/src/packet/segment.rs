@@ -24,7 +24,8 @@ pub struct Segment {
     /// Zero for TCP.
     pub(super) is_udp: u8,
     pub(super) flags: Flags,
-    pub(super) pad: u16,
+    /// Where IPv6's fragment header begins, if this is a fragment, in bytes from the start of the packet; else zero.
+    pub(super) fragment: u16,
 }
 
 /// No transport header begins later, which the verifier must be told.
@@ -35,13 +36,43 @@ impl Segment {
     #[inline(always)]
     pub fn flow(&self) -> Flow {
         Flow {
-            family: if self.is_v6 == 0 { Family::V4 } else { Family::V6 },
-            protocol: if self.is_udp == 0 { Protocol::Tcp } else { Protocol::Udp },
+            family: self.family(),
+            protocol: self.protocol(),
             source: self.source,
             destination: self.destination,
             source_port: self.source_port,
             destination_port: self.destination_port,
         }
+    }
+
+    /// Its family.
+    #[inline(always)]
+    pub fn family(&self) -> Family {
+        if self.is_v6 == 0 { Family::V4 } else { Family::V6 }
+    }
+
+    /// Its protocol.
+    #[inline(always)]
+    pub fn protocol(&self) -> Protocol {
+        if self.is_udp == 0 { Protocol::Tcp } else { Protocol::Udp }
+    }
+
+    /// Where it comes from.
+    #[inline(always)]
+    pub fn source(&self) -> &Address {
+        &self.source
+    }
+
+    /// Where it wants to go.
+    #[inline(always)]
+    pub fn destination(&self) -> &Address {
+        &self.destination
+    }
+
+    /// The port there, host order.
+    #[inline(always)]
+    pub fn destination_port(&self) -> u16 {
+        self.destination_port
     }
 
     /// Where the IP header begins, in bytes from the start of the packet.
@@ -54,6 +85,12 @@ impl Segment {
     #[inline(always)]
     pub fn transport(&self) -> usize {
         usize::from(self.transport) & MOST_TRANSPORT
+    }
+
+    /// Where the fragment header of IPv6 begins, if this is a fragment, in bytes from the start of the packet.
+    #[inline(always)]
+    pub fn fragment(&self) -> Option<usize> {
+        if self.fragment == 0 { None } else { Some(self.fragment.into()) }
     }
 
     /// Whether it is decided by itself: it may start a connection.

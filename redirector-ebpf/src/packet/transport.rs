@@ -65,36 +65,40 @@ pub const fn least(protocol: Protocol) -> usize {
     }
 }
 
-/// Reads the header at an offset. So many bytes does the IP header leave it, and what it carries.
+/// Reads the header at an offset. So much room does the IP header leave it, and what it carries.
 #[inline(always)]
 pub fn ports(ctx: &TcContext, protocol: Protocol, at: usize, room: usize) -> Result<Ports, Reason> {
     match protocol {
-        Protocol::Tcp => {
-            let tcp = header::<TcpHdr>(ctx, at)?;
-            if tcp.doff() < 5 {
-                return Err(Reason::Malformed);
-            }
-            let flags = (tcp.fin() | tcp.syn() << 1 | tcp.rst() << 2 | tcp.ack() << 4) as u8;
-            Ok(Ports::new(tcp.source, tcp.dest, Flags(flags)))
-        }
-        Protocol::Udp => {
-            let udp = header::<UdpHdr>(ctx, at)?;
-            let length = usize::from(u16::from_be_bytes(udp.len));
-            // What stands for several datagrams says anything, or nothing where that is too long for the field.
-            if !is_gso(ctx) {
-                if length < UdpHdr::LEN {
-                    return Err(Reason::Malformed);
-                }
-                if length > room {
-                    return Err(Reason::Truncated);
-                }
-            }
-            Ok(Ports::new(udp.src, udp.dst, Flags(Flags::SYN)))
-        }
+        Protocol::Tcp => Ports::of_tcp(header(ctx, at)?),
+        Protocol::Udp => Ports::of_udp(header(ctx, at)?, room, is_gso(ctx)),
     }
 }
 
 impl Ports {
+    #[inline(always)]
+    pub fn of_tcp(tcp: &TcpHdr) -> Result<Self, Reason> {
+        if tcp.doff() < 5 {
+            return Err(Reason::Malformed);
+        }
+        let flags = (tcp.fin() | tcp.syn() << 1 | tcp.rst() << 2 | tcp.ack() << 4) as u8;
+        Ok(Self::new(tcp.source, tcp.dest, Flags(flags)))
+    }
+
+    /// What stands for several datagrams says anything of its length, or nothing where that is too long for the field.
+    #[inline(always)]
+    pub fn of_udp(udp: &UdpHdr, room: usize, is_gso: bool) -> Result<Self, Reason> {
+        if !is_gso {
+            let length = usize::from(u16::from_be_bytes(udp.len));
+            if length < UdpHdr::LEN {
+                return Err(Reason::Malformed);
+            }
+            if length > room {
+                return Err(Reason::Truncated);
+            }
+        }
+        Ok(Self::new(udp.src, udp.dst, Flags(Flags::SYN)))
+    }
+
     #[inline(always)]
     fn new(source: [u8; 2], destination: [u8; 2], flags: Flags) -> Self {
         Self { source: u16::from_be_bytes(source), destination: u16::from_be_bytes(destination), flags }

@@ -18,6 +18,9 @@ mod packet;
 mod pin;
 mod programs;
 mod raw;
+#[path = "../../tests/verdicts/shapes.rs"]
+#[allow(dead_code, reason = "the verdict table uses the rest")]
+mod shapes;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 

@@ -9,14 +9,14 @@ use redirector_common::{Reason, entries::EventSettings};
 
 use crate::{
     figures::{Figures, Random, Table},
-    packet::Segment,
+    packet::Packet,
     pin, raw,
     support::{
         Netns,
         world::{FAMILIES, Family},
     },
 };
-use stage::{Stage, TELLS, packets};
+use stage::{Measured, Stage, TELLS, packets};
 
 mod stage;
 
@@ -63,28 +63,24 @@ pub fn run(rounds: u32, quick: bool) {
 
 fn cases(stage: &mut Stage) -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut add = |name: String, program: OwnedFd, segment: Segment, reason, goal, events| {
-        let packet = segment.packet().frame;
+    let mut add = |name: String, program: OwnedFd, packet: Packet, reason, goal, events| {
+        let packet = packet.frame;
         cases.push(Case { name, program, packet, reason, goal, events, figures: Figures::default() });
     };
+    let silent = EventSettings::default();
     for name in ["empty, first", "empty, second"] {
         let program = raw::empty().expect("load an empty program");
-        add(name.to_owned(), program, packets(Family::V4)[0].segment, None, "", EventSettings::default());
+        add(name.to_owned(), program, packets(Family::V4).swap_remove(0).packet, None, "", silent);
     }
     for family in FAMILIES {
         let program =
             raw::socket_look_up(stage::established(family)).expect("load a program with one look-up");
-        add(
-            format!("{family:?} one bare socket look-up"),
-            program,
-            stage::established(family),
-            None,
-            "",
-            EventSettings::default(),
-        );
-        for packet in packets(family) {
-            let name = format!("{family:?} {}", packet.name);
-            add(name, stage.tc_ingress(), packet.segment, Some(packet.reason), packet.goal, packet.events);
+        let packet = stage::established(family).packet();
+        add(format!("{family:?} one bare socket look-up"), program, packet, None, "", silent);
+        for measured in packets(family) {
+            let name = format!("{family:?} {}", measured.name);
+            let Measured { packet, reason, goal, events, .. } = measured;
+            add(name, stage.tc_ingress(), packet, Some(reason), goal, events);
         }
     }
     cases

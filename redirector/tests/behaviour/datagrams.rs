@@ -1,6 +1,11 @@
 //! UDP to a proxy.
 
-use std::net::Ipv6Addr;
+use std::{
+    fs,
+    net::Ipv6Addr,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    thread,
+};
 
 use crate::support::{
     World, at_each_hook,
@@ -210,34 +215,34 @@ fn datagrams_that_come_in_one_batch_all_reach_the_proxy_and_none_counts_as_lost(
 #[test]
 fn each_datagram_gets_what_the_routes_say_when_it_comes() {
     at_each_hook(|world| {
-        let _proxies = FAMILIES.map(|family| {
-            [("proxy", PROXY_PORT), ("other", PROXY_PORT + 1)]
-                .map(|(name, port)| Receiver::proxy((family.loopback(), port)).serve(&world.node, name))
-        });
-        let _real = real_receivers(world);
+        let _receivers = (proxies(world), real_receivers(world));
         let agent = world.agent(&["9=drop"]);
         let clients = FAMILIES.map(|family| Client::new(&world.client, (family.server(), PORT)));
         for _ in 0..5 {
-            for (target, name) in [("proxy:15001", "proxy"), ("proxy:15002", "other"), ("pass", "server")] {
+            for (target, name) in
+                [("{ proxy = 15001 }", "proxy"), ("{ proxy = 15002 }", "other"), ("'pass'", "server")]
+            {
                 let file = world.node.state_dir().join("routes.toml");
-                let text =
-                    format!("version = 1\n[[route]]\nname = 'dns'\nprotocol = 'udp'\nports = [8080]\n");
-                let target = match target.strip_prefix("proxy:") {
-                    Some(port) => format!("target = {{ proxy = {port} }}\n"),
-                    None => format!("target = '{target}'\n"),
-                };
-                std::fs::write(&file, text + &target).expect("write a file of routes");
+                let route = format!("name = 'dns'\nprotocol = 'udp'\nports = [{PORT}]\ntarget = {target}\n");
+                fs::write(&file, format!("version = 1\n[[route]]\n{route}")).expect("write a file of routes");
                 world.redirector(&format!("route apply -f {}", file.display())).assert_code(0);
                 for client in &clients {
                     assert_eq!(client.ask().expect("somebody answers"), name);
                 }
             }
         }
-        let begun = std::sync::atomic::AtomicBool::new(false);
-        let ended = std::sync::atomic::AtomicBool::new(false);
-        // While they flow none is lost between two routes.
-        let asked = std::thread::scope(|scope| {
-            use std::sync::atomic::Ordering::SeqCst;
+        agent.stop();
+    });
+}
+
+#[test]
+fn no_datagram_is_lost_between_two_routes() {
+    at_each_hook(|world| {
+        let _receivers = (proxies(world), real_receivers(world));
+        let agent = world.agent(&["9=drop"]);
+        let clients = FAMILIES.map(|family| Client::new(&world.client, (family.server(), PORT)));
+        let (flows, ended) = (AtomicBool::new(false), AtomicBool::new(false));
+        let asked = thread::scope(|scope| {
             let asking = scope.spawn(|| {
                 let mut asked = 0_u32;
                 while !ended.load(SeqCst) {
@@ -246,16 +251,16 @@ fn each_datagram_gets_what_the_routes_say_when_it_comes() {
                         assert!(["proxy", "other", "server"].contains(&&*name), "{name}");
                         asked += 1;
                     }
-                    begun.store(true, SeqCst);
+                    flows.store(true, SeqCst);
                 }
                 asked
             });
-            while !begun.load(SeqCst) && !asking.is_finished() {
-                std::thread::yield_now();
+            while !flows.load(SeqCst) && !asking.is_finished() {
+                thread::yield_now();
             }
             for number in 0..30 {
-                let name = format!("r{number}");
-                let route = format!("{name}:udp/10.0.3.2,[2001:db8:3::2]:8080=proxy:1500{}", 1 + number % 2);
+                let (name, port) = (format!("r{number}"), PROXY_PORT + number % 2);
+                let route = format!("{name}:udp/10.0.3.2,[2001:db8:3::2]:8080=proxy:{port}");
                 world.redirector(&format!("route add {route}")).assert_code(0);
                 world.redirector(&format!("route remove {name}")).assert_code(0);
             }
@@ -265,6 +270,14 @@ fn each_datagram_gets_what_the_routes_say_when_it_comes() {
         assert!(asked > 60, "{asked} datagrams flowed");
         agent.stop();
     });
+}
+
+/// Two proxies of both families.
+fn proxies(world: &World) -> [[Datagrams; 2]; 2] {
+    FAMILIES.map(|family| {
+        [("proxy", PROXY_PORT), ("other", PROXY_PORT + 1)]
+            .map(|(name, port)| Receiver::proxy((family.loopback(), port)).serve(&world.node, name))
+    })
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn settings_that_need_a_restart_are_named_once_and_what_a_flag_sets_is_not() {
         );
 
         directory.write("redirector.toml", &text(&[8080]));
-        agent.wait_for_nth(3, "the files are applied", |line| line.starts_with("configuration applied: "));
+        agent.wait_for_nth(2, "the files are applied", |line| line.starts_with("configuration applied: "));
         world.redirector("status").assert_does_not_say(&["configuration"]);
         assert_eq!(agent.said().iter().filter(|line| line.starts_with("warning: changed")).count(), 1);
         agent.stop();

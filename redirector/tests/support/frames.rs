@@ -118,6 +118,63 @@ pub fn tcp_segment(source: SocketAddr, destination: SocketAddr, flags: u8) -> Ve
     frame[14 + header..].to_vec()
 }
 
+/// The same segment of TCP with data, whose checksum is right.
+pub fn with_data(frame: Vec<u8>, data: &[u8]) -> Vec<u8> {
+    let packet = etherparse::PacketHeaders::from_ethernet_slice(&frame).expect("a whole segment");
+    let (Some(net), Some(etherparse::TransportHeader::Tcp(mut tcp))) = (packet.net, packet.transport) else {
+        panic!("{frame:02x?} is no segment of TCP");
+    };
+    let ethernet = frame[..14].to_vec();
+    let length = u16::try_from(tcp.header_len() + data.len()).expect("the segment fits");
+    let mut ip = Vec::new();
+    match net {
+        etherparse::NetHeaders::Ipv4(mut header, _) => {
+            header.set_payload_len(length.into()).expect("the segment fits");
+            header.header_checksum = header.calc_header_checksum();
+            tcp.checksum = tcp.calc_checksum_ipv4(&header, data).expect("the segment fits");
+            header.write(&mut ip).expect("write to memory");
+        }
+        etherparse::NetHeaders::Ipv6(mut header, _) => {
+            header.payload_length = length;
+            tcp.checksum = tcp.calc_checksum_ipv6(&header, data).expect("the segment fits");
+            header.write(&mut ip).expect("write to memory");
+        }
+        etherparse::NetHeaders::Arp(_) => panic!("ARP has no segments"),
+    }
+    let mut segment = Vec::new();
+    tcp.write(&mut segment).expect("write to memory");
+    [ethernet, ip, segment, data.to_vec()].concat()
+}
+
+/// A packet in fragments of so many bytes of what is behind the IP header, a multiple of eight.
+pub fn fragments(frame: &[u8], identification: u16, size: usize) -> Vec<Vec<u8>> {
+    let is_ipv4 = frame[12..14] == ETH_P_IP.to_be_bytes();
+    let header = 14 + if is_ipv4 { 20 } else { 40 };
+    let parts: Vec<_> = frame[header..].chunks(size).collect();
+    let fragment = |(index, part): (usize, &&[u8])| {
+        let more = u16::from(index + 1 < parts.len());
+        let offset = u16::try_from(index * size).expect("the offset fits its field");
+        let mut fragment = frame[..header].to_vec();
+        if is_ipv4 {
+            let length = u16::try_from(20 + part.len()).expect("the fragment fits");
+            fragment[16..18].copy_from_slice(&length.to_be_bytes());
+            fragment[18..20].copy_from_slice(&identification.to_be_bytes());
+            fragment[20..22].copy_from_slice(&(offset / 8 | more << 13).to_be_bytes());
+            fix_checksum(&mut fragment);
+        } else {
+            let length = u16::try_from(8 + part.len()).expect("the fragment fits");
+            fragment[18..20].copy_from_slice(&length.to_be_bytes());
+            let next = std::mem::replace(&mut fragment[20], 44);
+            let [high, low] = (offset | more).to_be_bytes();
+            let [a, b] = identification.to_be_bytes();
+            fragment.extend([next, 0, high, low, 0, 0, a, b]);
+        }
+        fragment.extend(*part);
+        fragment
+    };
+    parts.iter().enumerate().map(fragment).collect()
+}
+
 /// Makes an IPv4 header's checksum right again.
 pub fn fix_checksum(frame: &mut [u8]) {
     let length = usize::from(frame[14] & 0xf) * 4;

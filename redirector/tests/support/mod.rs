@@ -23,6 +23,7 @@ pub mod napi;
 pub mod nat;
 pub mod netns;
 pub mod openmetrics;
+pub mod router;
 pub mod seccomp;
 pub mod server;
 pub mod service_manager;

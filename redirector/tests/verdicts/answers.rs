@@ -8,15 +8,10 @@ use redirector_common::Protocol;
 
 use crate::{
     packet::{IP, Packet, Segment, flag},
-    support::frames,
+    shapes::number,
 };
 
 impl Packet {
-    /// The same with an IPv4 header whose checksum is right.
-    pub fn right_checksum(self) -> Self {
-        self.edit(|frame| frames::fix_checksum(frame))
-    }
-
     /// The same after another hop.
     pub fn after_a_hop(self) -> Self {
         let at = if self.is_ipv4() { IP + 8 } else { IP + 7 };
@@ -35,7 +30,7 @@ impl Packet {
 
     /// Of a datagram IP's headers and its own are sent back.
     fn unreachable(&self) -> Vec<u8> {
-        let headers = if self.is_ipv4() { usize::from(self.frame[IP] & 0xf) * 4 } else { 40 };
+        let headers = self.headers();
         let mut quoted = self.frame[IP..IP + headers + 8].to_vec();
         let check = headers + 6;
         quoted.splice(check.., completed(&quoted[headers..check]).to_be_bytes());
@@ -94,11 +89,35 @@ impl Packet {
         let mut frame = Vec::new();
         ip.tcp_header(tcp).write(&mut frame, &[]).expect("write a packet");
         let refusal = Self { segment: self.segment, frame, gso_size: 0 };
-        // Options of IPv4 stay where they are.
-        match self.frame[IP] & 0xf {
-            words @ 6.. if self.is_ipv4() => refusal.options(words).right_checksum().frame,
-            _ => refusal.frame,
+        // Options of IPv4 and extension headers stay where they are. What answers a fragment is none.
+        if self.is_ipv4() {
+            let words = self.frame[IP] & 0xf;
+            let (identification, flags) = (&self.frame[IP + 4..IP + 6], self.frame[IP + 6] & 0x40);
+            let refusal = if words == 5 { refusal } else { refusal.options(words) };
+            return refusal.bytes(IP + 4, identification).bytes(IP + 6, &[flags, 0]).right_checksum().frame;
         }
+        let mut extensions = self.frame[IP + 40..IP + self.headers()].to_vec();
+        if self.frame[IP + 6] == number::FRAGMENT {
+            extensions[2..4].fill(0);
+        }
+        let refusal = refusal.byte(IP + 6, self.frame[IP + 6]).insert(IP + 40, &extensions);
+        let length = refusal.true_length();
+        refusal.stated_length(length).frame
+    }
+
+    /// Length of all headers between those of the link and of the transport.
+    fn headers(&self) -> usize {
+        if self.is_ipv4() {
+            return usize::from(self.frame[IP] & 0xf) * 4;
+        }
+        let (mut next, mut length) = (self.frame[IP + 6], 40);
+        while ![number::TCP, number::UDP].contains(&next) {
+            let units =
+                if next == number::FRAGMENT { 1 } else { usize::from(self.frame[IP + length + 1]) + 1 };
+            next = self.frame[IP + length];
+            length += units * 8;
+        }
+        length
     }
 }
 

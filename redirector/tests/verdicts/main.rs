@@ -15,9 +15,11 @@ mod answers;
 mod effects;
 mod events;
 mod explain;
+mod fragments;
 mod links;
 mod packet;
 mod rows;
+mod shapes;
 mod sockets;
 mod stage;
 #[path = "../support/mod.rs"]
@@ -31,11 +33,11 @@ use table::Row;
 /// Instructions that the verifier went through, at the last change of this table, by Linux 6.18. That of 6.1 goes through
 /// about twice as many.
 const VERIFIED: [(&str, u32); 5] = [
-    ("learn_listener", 411),
+    ("learn_listener", 543),
     ("sk_lookup", 4914),
-    ("tc_ingress", 9435),
-    ("tc_ingress_l3", 9393),
-    ("tc_ingress_port", 9783),
+    ("tc_ingress", 15513),
+    ("tc_ingress_l3", 15265),
+    ("tc_ingress_port", 15873),
 ];
 
 /// The most of them that a program may have. The kernel's own limit is 1,000,000.

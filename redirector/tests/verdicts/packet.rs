@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use etherparse::{PacketBuilder, TcpHeader};
 use redirector_common::Protocol;
 
+use crate::support::frames;
+
 /// Bits of TCP's flags.
 pub mod flag {
     pub const FIN: u8 = 0x01;
@@ -158,6 +160,11 @@ impl Packet {
         let packet = self.insert(IP + 20, &options).byte(IP, 0x40 | words);
         let length = packet.true_length();
         packet.stated_length(length)
+    }
+
+    /// The same with an IPv4 header whose checksum is right.
+    pub fn right_checksum(self) -> Self {
+        self.edit(|frame| frames::fix_checksum(frame))
     }
 
     pub fn is_ipv4(&self) -> bool {

@@ -12,7 +12,9 @@ use crate::{
 mod addresses;
 mod connections;
 mod datagrams;
+mod extensions;
 mod headers;
+mod icmp_errors;
 mod listeners;
 mod next_hops;
 mod routes;
@@ -32,20 +34,27 @@ pub fn attached(cookies: &[(Family, Segment)]) -> Vec<Row> {
         listeners::both(&mut rows, family);
         connections::both(&mut rows, family);
         next_hops::both(&mut rows, family);
+        icmp_errors::both(&mut rows, family);
     }
     rows.family = Some(Family::V4);
     headers::v4(&mut rows);
+    icmp_errors::v4(&mut rows);
     routes::v4(&mut rows);
     next_hops::v4(&mut rows);
     udp::v4(&mut rows);
     rows.family = Some(Family::V6);
     headers::v6(&mut rows);
+    extensions::v6(&mut rows);
+    icmp_errors::v6(&mut rows);
     routes::v6(&mut rows);
     next_hops::v6(&mut rows);
     udp::v6(&mut rows);
     for (family, ack) in cookies {
         rows.family = Some(*family);
         connections::cookie(&mut rows, *ack);
+        if *family == Family::V6 {
+            extensions::cookie(&mut rows, *ack);
+        }
     }
     rows.rows
 }

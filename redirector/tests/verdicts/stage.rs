@@ -217,6 +217,18 @@ impl Stage {
         })
     }
 
+    /// Runs a packet of which only what follows is to be seen.
+    pub fn run_unseen(&mut self, program: &str, packet: &Packet) {
+        let program = self.datapath.classifier(program).expect("the programs have it");
+        let options = TestRunOptions { data_in: Some(&packet.frame), ..TestRunOptions::new() };
+        program.test_run(options).expect("run a program");
+    }
+
+    /// What was counted so far is none of what is counted next.
+    pub fn look_away(&mut self) {
+        self.seen = self.counts();
+    }
+
     /// All that a packet with this mark is to cause.
     pub fn effects(&self, packet: &Packet, mark: u32, expected: &Expected) -> Effects {
         let frame = match expected.verdict {
@@ -278,10 +290,10 @@ impl Stage {
         self.handoff().set(0, values, 0).expect("write HANDOFF");
     }
 
-    /// What was handed over: what differs, on any CPU, from what was written before.
+    /// What was handed over, on any CPU, and not taken back.
     fn read_handoff(&mut self) -> Vec<Handoff> {
         let values = self.handoff().get(&0, 0).expect("read HANDOFF");
-        values.iter().copied().filter(|handoff| *handoff != UNTOUCHED).collect()
+        values.iter().copied().filter(|handoff| handoff.state != UNTOUCHED.state).collect()
     }
 
     fn handoff(&mut self) -> PerCpuArray<&mut MapData, Handoff> {

@@ -1,5 +1,7 @@
 //! Packets by the thousand: every truncation, every flag byte, random bytes.
 
+use std::net::SocketAddr;
+
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
@@ -9,7 +11,8 @@ use redirector_common::{Reason, Verdict};
 use crate::{
     effects::Effects,
     packet::{IP, Packet, Segment, flag},
-    sockets::port,
+    shapes::icmp_error,
+    sockets::{port, taken},
     stage::{MARK, SkLookup, Stage, on_stage, proxy},
     support::world::{FAMILIES, Family},
     table::{Expected, passed, to_proxy},
@@ -33,9 +36,7 @@ fn what_ends_early_passes_untouched() {
     on_stage(SkLookup::Attached, |stage| {
         let (mut run, mut refused) = (0, 0);
         for family in FAMILIES {
-            let packet = syn(family, 8080).packet();
-            let with_options = if family == Family::V4 { packet.clone().options(15) } else { packet.clone() };
-            for packet in [packet, with_options] {
+            for packet in stacks(family) {
                 for length in SHORTEST..packet.frame.len() {
                     let short = packet.clone().cut(length);
                     if is_refused(&short) && stage.run("tc_ingress", &short, 0).is_err() {
@@ -46,7 +47,7 @@ fn what_ends_early_passes_untouched() {
                         stage,
                         &short,
                         &passed(Reason::Truncated),
-                        &format!("{family:?}, {length} bytes"),
+                        &format!("{family:?}, {length} bytes of {:02x?}", packet.frame),
                     );
                     run += 1;
                 }
@@ -56,6 +57,33 @@ fn what_ends_early_passes_untouched() {
             "{run} truncated packets run; {refused} ended within the IP header, and this kernel refused them"
         );
     });
+}
+
+/// Every stack of headers: TCP and UDP behind IPv4 headers of any length, behind extension headers of IPv6, in a first and in a
+/// later fragment, and in an ICMP error.
+fn stacks(family: Family) -> Vec<Packet> {
+    let plain = [syn(family, 8080), datagram(family, 8380)].map(Segment::packet);
+    let mut stacks = Vec::new();
+    for packet in plain {
+        match family {
+            Family::V4 => stacks.extend((5..=15).map(|words| packet.clone().options(words))),
+            Family::V6 => stacks.extend((0..=8).map(|headers| packet.clone().extended_by(headers))),
+        }
+        let long = packet.clone().edit(|frame| frame.extend([7; 32]));
+        let length = long.true_length();
+        let long = long.stated_length(length);
+        stacks.extend([
+            long.fragment(0x1111, 0..24),
+            long.fragment(0x2222, 24..40),
+            long.fragment(0x3333, 0..4),
+        ]);
+    }
+    let kind = if family == Family::V4 { [3, 4] } else { [2, 0] };
+    let (own, client) = (taken(family), SocketAddr::new(family.client(), port::ESTABLISHED));
+    for answer in [Segment::syn((own, 8080).into(), client), Segment::datagram((own, 8380).into(), client)] {
+        stacks.push(icmp_error(family.client(), own, kind, &answer.packet().embedded(usize::MAX)));
+    }
+    stacks
 }
 
 #[test]
@@ -147,6 +175,10 @@ fn is_carried_out(effects: &Effects, verdict: Verdict, reason: Reason, mark: u32
     };
     let handed_over = usize::from(matches!(reason, Reason::Proxy | Reason::SynCookie));
     effects.return_value == action && effects.context.mark == marked && effects.handoffs.len() == handed_over
+}
+
+fn datagram(family: Family, port: u16) -> Segment {
+    Segment::datagram((family.client(), port::FRESH).into(), (family.service(), port).into())
 }
 
 fn syn(family: Family, port: u16) -> Segment {

@@ -15,8 +15,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
     figures::Table,
-    packet::{Segment, flag},
+    packet::{Packet, Segment, flag},
     raw,
+    shapes::{Extension, icmp_error, number},
     support::{
         Listener, Netns, Server,
         datagrams::{Datagrams, Receiver},
@@ -35,7 +36,7 @@ const ROUTES: [&str; 5] = [
 /// A packet to measure.
 pub struct Measured {
     pub name: &'static str,
-    pub segment: Segment,
+    pub packet: Packet,
     pub reason: Reason,
     pub goal: &'static str,
     /// What is told of new connections meanwhile.
@@ -62,9 +63,15 @@ pub fn packets(family: Family) -> Vec<Measured> {
     let connected = Segment::datagram((family.client(), 40001).into(), (taken(family), PORT).into());
     let local = Segment { source: (family.client(), 40001).into(), ..to_node };
     let five_times = "at most 5 times empty";
-    let case = |name, segment, reason, goal| Measured { name, segment, reason, goal, events: SILENT };
+    let case = |name, segment: Segment, reason, goal| Measured {
+        name,
+        packet: segment.packet(),
+        reason,
+        goal,
+        events: SILENT,
+    };
     let with = |events, name, segment, reason| Measured { events, ..case(name, segment, reason, "") };
-    vec![
+    let mut packets = vec![
         case("no route", syn(7).with(flag::ACK), Reason::NoRoute, "at most 10 ns over empty"),
         case("established, local", local.with(flag::ACK), Reason::Local, "at most 15 ns over empty"),
         case("established, foreign", established(family), Reason::Established, "one look-up more than local"),
@@ -82,7 +89,42 @@ pub fn packets(family: Family) -> Vec<Measured> {
         case("datagram, by port, to the node", datagram_to_node, Reason::Proxy, five_times),
         case("datagram, by prefix", datagram(8081), Reason::Proxy, five_times),
         case("datagram of a connected socket, foreign", connected, Reason::Established, ""),
-    ]
+    ];
+    packets.extend(shaped(family, syn(7), syn(PORT)));
+    packets
+}
+
+/// Packets with something special, of which one has no route, and another leads to the proxy.
+fn shaped(family: Family, no_route: Segment, steered: Segment) -> Vec<Measured> {
+    let case = |name, packet, reason| Measured { name, packet, reason, goal: "", events: SILENT };
+    let parts = |segment: Segment, identification, range| {
+        Segment { payload: b"a payload of forty bytes, in two parts..", ..segment }
+            .packet()
+            .fragment(identification, range)
+    };
+    let own = taken(family);
+    let (too_big, echo) = if family == Family::V4 { ([3, 4], [8, 0]) } else { ([2, 0], [128, 0]) };
+    let answer = Segment::syn((own, PORT).into(), (family.client(), 40001).into()).packet();
+    let icmp = |kind| icmp_error(family.service(), own, kind, &answer.embedded(48));
+    let mut packets = vec![
+        case("a tag of a VLAN", steered.packet().insert(12, &[0x81, 0, 0, 5]), Reason::Vlan),
+        case("first fragment, no route", parts(no_route, 1, 0..40), Reason::NoRoute),
+        case("first fragment, SYN", parts(steered, 2, 0..40), Reason::Proxy),
+        case("later fragment", parts(steered, 3, 40..60), Reason::Fragment),
+        case("ICMP error", icmp(too_big), Reason::IcmpError),
+        case("ICMP echo", icmp(echo), Reason::OtherProtocol),
+    ];
+    if family == Family::V6 {
+        let options = |segment: Segment, headers| {
+            segment.packet().extended(&vec![Extension::padding(number::DESTINATION, 1); headers])
+        };
+        packets.extend([
+            case("an extension header, no route", options(no_route, 1), Reason::NoRoute),
+            case("an extension header, SYN", options(steered, 1), Reason::Proxy),
+            case("8 extension headers, no route", options(no_route, 8), Reason::NoRoute),
+        ]);
+    }
+    packets
 }
 
 /// A segment of a connection to an address that is not known as the host's.

@@ -5,18 +5,11 @@ use redirector_common::Reason;
 use super::{Rows, syn};
 use crate::{
     packet::{IP, Packet},
+    shapes::number::{self, ICMP, TCP, UDP},
     stage::proxy,
     support::world::Family,
     table::{passed, to_proxy},
 };
-
-const ICMP: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-/// IPv6's fragment header (IANA, "Assigned Internet Protocol Numbers").
-const FRAGMENT: u8 = 44;
-/// Extension headers by which TCP may follow: hop-by-hop, routing, authentication, destination options.
-const EXTENSIONS: [u8; 4] = [0, 43, 51, 60];
 
 pub fn both(rows: &mut Rows, family: Family) {
     let overheard = syn(family, 8080).packet().bytes(0, &[2, 0, 0, 0, 0, 9]);
@@ -95,14 +88,6 @@ pub fn v4(rows: &mut Rows) {
     const OFFSET: usize = IP + 6;
     rows.add("don't fragment", valid().bytes(OFFSET, &[0x40, 0]), steered);
     rows.add("the reserved flag", valid().bytes(OFFSET, &[0x80, 0]), steered);
-    rows.add("the first fragment", valid().bytes(OFFSET, &[0x20, 0]), passed(Reason::Fragment));
-    rows.add("a fragment in the middle", valid().bytes(OFFSET, &[0x20, 185]), passed(Reason::Fragment));
-    for (name, offset) in
-        [("the second", [0, 1]), ("some", [0, 185]), ("some other", [1, 0]), ("the last", [0x1f, 0xff])]
-    {
-        // What looks like a TCP header here is payload.
-        rows.add(format!("{name} later fragment"), valid().bytes(OFFSET, &offset), passed(Reason::Fragment));
-    }
     for protocol in (0..=255).filter(|protocol| ![TCP, UDP].contains(protocol)) {
         let packet = valid().byte(IP + 9, protocol);
         rows.add(format!("protocol {protocol}"), packet, passed(Reason::OtherProtocol));
@@ -120,22 +105,16 @@ pub fn v6(rows: &mut Rows) {
     let valid = || syn(Family::V6, 8080).packet();
     const NEXT: usize = IP + 6;
     for next in (0..=255).filter(|next| ![TCP, UDP].contains(next)) {
+        // What is behind is TCP, which these take for their own.
         let reason = match next {
-            FRAGMENT => Reason::Fragment,
-            next if EXTENSIONS.contains(&next) => Reason::ExtensionHeader,
+            number::FRAGMENT => Reason::Fragment,
+            number::HOP_BY_HOP | number::ROUTING | number::DESTINATION => Reason::Truncated,
+            number::AUTHENTICATION | number::MOBILITY | number::HOST_IDENTITY | number::SHIM6 => {
+                Reason::ExtensionHeader
+            }
             _ => Reason::OtherProtocol,
         };
         rows.add(format!("next header {next}"), valid().byte(NEXT, next), passed(reason));
-    }
-    for next in EXTENSIONS {
-        let packet = extended(valid(), next, [TCP, 0, 0, 0, 0, 0, 0, 0]);
-        rows.add(format!("TCP behind extension header {next}"), packet, passed(Reason::ExtensionHeader));
-    }
-    for (name, offset) in
-        [("the first fragment", [0, 1]), ("a later fragment", [0, 8]), ("an atomic fragment", [0, 0])]
-    {
-        let packet = extended(valid(), FRAGMENT, [TCP, 0, offset[0], offset[1], 0, 0, 0, 1]);
-        rows.add(name, packet, passed(Reason::Fragment));
     }
     let flow = valid().bytes(IP, &[0x6f, 0xff, 0xff, 0xff]);
     rows.add("a traffic class and a flow label", flow, to_proxy("web", proxy::TRANSPARENT));
@@ -149,13 +128,6 @@ pub fn v6(rows: &mut Rows) {
 /// The packet with a payload.
 fn payload(packet: Packet, length: usize) -> Packet {
     let packet = packet.edit(|frame| frame.extend(vec![b'x'; length]));
-    let length = packet.true_length();
-    packet.stated_length(length)
-}
-
-/// An IPv6 packet with an extension header.
-fn extended(packet: Packet, next: u8, header: [u8; 8]) -> Packet {
-    let packet = packet.byte(IP + 6, next).insert(IP + 40, &header);
     let length = packet.true_length();
     packet.stated_length(length)
 }
