@@ -14,11 +14,12 @@ use redirector_common::{
 use crate::{
     answer, closer, count,
     decide::{self, Outcome},
+    event,
     link::Link,
     maps::settings,
     next_hop,
     packet::{self, Headers, Segment},
-    route,
+    route, trial,
 };
 
 /// What the program of a kind of link does with a packet.
@@ -56,6 +57,9 @@ fn routed<L: Link>(
 ) -> Result<Outcome, Reason> {
     let word = route::port(headers.family, headers.protocol, headers.destination_port);
     if word == PortWord::NONE {
+        if headers.opens() && event::wants_all() {
+            unnamed::<L>(ctx, headers);
+        }
         return Err(Reason::NoRoute);
     }
     let destination = headers.destination::<L>(ctx)?;
@@ -70,7 +74,7 @@ fn routed<L: Link>(
 #[inline(always)]
 fn settled<L: Link>(ctx: &TcContext, reason: Reason) -> i32 {
     let verdict = reason.verdict(OnUnavailable::Pass as u8);
-    count::packet(verdict, reason, ctx.len());
+    record(ctx, verdict, reason, None);
     if matches!(verdict, Verdict::Steered) {
         steer::<L>(ctx);
     }
@@ -80,9 +84,10 @@ fn settled<L: Link>(ctx: &TcContext, reason: Reason) -> i32 {
 /// Carries out what a route says. What is not ours, or not only ours, the next program sees too.
 #[inline(always)]
 fn conclude<L: Link>(ctx: &TcContext, segment: &Segment, outcome: &Outcome) -> i32 {
-    count::packet(outcome.verdict, outcome.reason, ctx.len());
-    if let Some(route) = outcome.route {
-        count::connection(route, outcome.reason);
+    let is_real = record(ctx, outcome.verdict, outcome.reason, outcome.route);
+    // A later fragment is of a packet that was told of.
+    if is_real && segment.opens() && !matches!(outcome.reason, Reason::Fragment) {
+        event::tell(ctx, segment, outcome.verdict, outcome.reason, outcome.route);
     }
     match outcome.verdict {
         Verdict::Steered => {
@@ -94,6 +99,32 @@ fn conclude<L: Link>(ctx: &TcContext, segment: &Segment, outcome: &Outcome) -> i
         Verdict::Dropped => TCX_DROP,
         _ => TCX_NEXT,
     }
+}
+
+/// Tells of a new connection to a port that no route names, while somebody wants to know of these too.
+#[inline(always)]
+fn unnamed<L: Link>(ctx: &TcContext, headers: &Headers) {
+    if let Ok(destination) = headers.destination::<L>(ctx)
+        && let Ok(segment) = headers.segment::<L>(ctx, destination)
+        && !trial::asks(ctx)
+    {
+        event::tell_unnamed(ctx, &segment);
+    }
+}
+
+/// Counts a packet, and the connection that it opens where a route decided one; or answers a test run that asks. Whether it
+/// is a packet.
+#[inline(always)]
+fn record(ctx: &TcContext, verdict: Verdict, reason: Reason, route: Option<u32>) -> bool {
+    if trial::asks(ctx) {
+        trial::answer(ctx, verdict, reason, route);
+        return false;
+    }
+    count::packet(verdict, reason, ctx.len());
+    if let Some(route) = route {
+        count::connection(route, reason);
+    }
+    true
 }
 
 /// Marks the packet: the host's rule on the mark has it delivered here, whatever its destination.

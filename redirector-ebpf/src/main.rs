@@ -8,6 +8,7 @@ mod checksum;
 mod closer;
 mod count;
 mod decide;
+mod event;
 mod fragments;
 mod handoff;
 mod ingress;
@@ -22,6 +23,7 @@ mod proxy;
 mod reset;
 mod route;
 mod socket;
+mod trial;
 mod unreachable;
 
 use aya_ebpf::{

@@ -3,11 +3,12 @@
 use aya_ebpf::{
     Global,
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockMap},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockMap},
     macros::btf_map,
 };
 use redirector_common::entries::{
-    CapturedEntry, FRAGMENTS as FRAGMENTS_ROOM, FragmentEntry, FragmentKey, Handoff, LISTENERS_PER_PROXY,
+    CapturedEntry, DatagramKey, EventLosses, EventRate, EventSettings, FLOW_EVENTS_BYTES,
+    FRAGMENTS as FRAGMENTS_ROOM, FlowEvent, FragmentEntry, FragmentKey, Handoff, LISTENERS_PER_PROXY,
     LOCALS_PER_FAMILY, NEXT_HOPS as NEXT_HOPS_ROOM, NextHopEntry, PORT_WORDS, PacketCount, PortWord,
     PrefixEntry, PrefixKey, ProxyEntry, ROUTE_NAME_BYTES, RouteCount, RouteEntry, Settings,
 };
@@ -81,6 +82,26 @@ pub static REASONS: PerCpuArray<PacketCount, { COUNTER_SLOTS as usize }> = PerCp
 /// Connections by route. Written by `tc_ingress` and `sk_lookup`, read by the agent.
 #[btf_map]
 pub static ROUTE_STATS: PerCpuArray<RouteCount, ROUTES_ROOM> = PerCpuArray::new();
+
+/// New connections. Written by `tc_ingress`, read by the agent; one that finds no room is counted in `EVENT_LOSSES`.
+#[btf_map]
+pub static FLOW_EVENTS: RingBuf<FlowEvent, { FLOW_EVENTS_BYTES as usize }> = RingBuf::new();
+
+/// What is to be told of new connections. Written by the agent; zero: nothing.
+#[btf_map]
+pub static EVENTS: Array<EventSettings, 1> = Array::new();
+
+/// What was told in this second. Written by `tc_ingress`.
+#[btf_map]
+pub static EVENT_RATE: Array<EventRate, 1> = Array::new();
+
+/// Connections that were not told of. Written by `tc_ingress`, read by the agent.
+#[btf_map]
+pub static EVENT_LOSSES: PerCpuArray<EventLosses, 1> = PerCpuArray::new();
+
+/// Whose datagrams were told of, and when. Written by `tc_ingress`; a missing entry is one that was not, or is forgotten.
+#[btf_map]
+pub static DATAGRAMS: LruHashMap<DatagramKey, u64, 4096> = LruHashMap::new();
 
 /// Offset in `struct tcp_sock` of the byte that holds the IP_TRANSPARENT flag. The agent reads it from the
 /// kernel's BTF: the flag moved in 6.6 (c274af224269, "inet: introduce inet->inet_flags").

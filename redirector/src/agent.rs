@@ -22,7 +22,9 @@ use tokio::{
 use crate::{
     api, config,
     datapath::{Datapath, Hook, Marking, Repair},
+    explain::{self, Explanation, Question},
     failure::{Exit, Failure},
+    flows::Flows,
     host::{self, Lock, Movable, Netfilter, Order, PolicyRouting, Watch},
     metrics::{BEAT, Metrics, Repaired, Server, Stage},
     routes::{Origin, live::Change},
@@ -32,7 +34,7 @@ use crate::{
     sys,
 };
 use capture::Captures;
-use command::{Changed, Command, Handle, Refused};
+use command::{Changed, Command, Handle, Refused, Unexplained};
 use files::Files;
 use following::Following;
 use report::Progress;
@@ -77,12 +79,13 @@ pub async fn run(mut settings: Settings, config: Option<PathBuf>, over: Over) ->
         Failure::new(Exit::No, error).hint("end it first: two agents would steer the same packets")
     })?;
     if let Err(error) = sys::raise_descriptor_limit() {
-        eprintln!("warning: raise the limit of open descriptors: {error}");
+        tracing::warn!("raise the limit of open descriptors: {error}");
     }
     let state = State::open(&settings.state_dir)?;
     let (handle, mut commands) = Handle::new();
     // What it asks waits until the agent is ready.
-    let api = api::Server::start(&state, handle)?;
+    let flows = Flows::new(settings.events_per_second);
+    let api = api::Server::start(&state, handle, flows.clone())?;
     // Watched before the host is read, so that no change is missed in between.
     let following = Following::new(captures)?;
     let mut rules = Watch::new()?;
@@ -98,7 +101,7 @@ pub async fn run(mut settings: Settings, config: Option<PathBuf>, over: Over) ->
         MetricsListen::At(address) => Some(Server::start(address, metrics.clone())?),
     };
     let reconcile = settings.reconcile;
-    let mut agent = begin(lock, state, first, following, settings, config, over, metrics.clone())?;
+    let mut agent = begin(lock, state, flows, first, following, settings, config, over, metrics.clone())?;
     sys::memory::give_back();
     agent.datapath.attach_sk_lookup()?;
     // From here on traffic is steered. A crash before this leaves rules on a mark that no packet has; after it,
@@ -180,6 +183,8 @@ impl Agent {
                 Ok(views) => drop(reply.send(views)),
                 Err(error) => report::failed(Err(error)),
             },
+            Command::Status(reply) => drop(reply.send(views::status(&self.routes, &self.metrics))),
+            Command::Explain { question, reply } => drop(reply.send(self.explain(question))),
             Command::Change { request, dry_run, since, reply } => {
                 let changed =
                     self.routes.requested(request).and_then(|change| self.change(&[change], dry_run));
@@ -191,6 +196,13 @@ impl Agent {
             Command::Reload { dry_run: true, reply } => drop(reply.send(self.apply_files(true))),
             Command::Reload { dry_run: false, reply } => drop(reply.send(self.reload())),
         }
+    }
+
+    /// Why a connection is, or is not, redirected.
+    fn explain(&mut self, question: Question) -> Result<Explanation, Unexplained> {
+        let place = self.following.place(&question.interface, &self.datapath)?;
+        explain::explain(question, &place, &self.routes.live, &mut self.datapath)
+            .map_err(|error| Unexplained::Kernel(format!("{error:#}")))
     }
 
     /// Changes routes, and follows what comes of it.
@@ -317,6 +329,7 @@ impl Agent {
 fn begin(
     lock: Lock,
     state: State,
+    flows: Flows,
     first: First,
     mut following: Following,
     settings: Settings,
@@ -327,8 +340,9 @@ fn begin(
     let (numbers, moved) = host::choose_numbers(settings.routing, settings.movable)?;
     report::moved(&moved);
     let mut datapath = Datapath::load(&settings.limits, Marking::new(numbers.mark))?;
-    let routes =
-        Routes::begin(first, state, &mut datapath).map_err(|refused| Failure::new(Exit::Invalid, refused))?;
+    flows.source(datapath.flow_reader()?)?;
+    let routes = Routes::begin(first, state, flows, &mut datapath)
+        .map_err(|refused| Failure::new(Exit::Invalid, refused))?;
     following.describe(&mut datapath)?;
     let proxies = routes.live.proxies().map(|(proxy, slot)| (slot, crate::routes::proxy_entry(proxy)));
     routes::learn(&mut datapath, proxies.collect::<BTreeMap<_, _>>())?;

@@ -5,6 +5,7 @@ mod attachments;
 mod counters;
 mod defunct;
 mod end;
+mod flows;
 mod found;
 mod hook;
 mod listeners;
@@ -15,8 +16,10 @@ mod repair;
 mod route_names;
 mod routes;
 mod transparent;
+mod trial;
 
 pub use counters::{Counters, RouteTotals};
+pub use flows::{FlowReader, RouteFacts, RouteTarget};
 pub use found::{BPFFS, Chain, Fill, Found, FoundMaps, FoundRoute, Member, OurProgram, Pin, RouteStats};
 pub(crate) use hook::program;
 pub use hook::{AttachMode, Hook, has_tcx, is_gone};

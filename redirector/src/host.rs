@@ -5,6 +5,7 @@ mod filters;
 mod image;
 mod interfaces;
 mod lock;
+mod lookup;
 pub mod netfilter;
 pub(crate) mod netlink;
 mod notices;
@@ -19,6 +20,7 @@ pub use filters::{Direction, Filter, filters};
 pub use image::{Change, Image};
 pub use interfaces::{Interface, Link, interfaces};
 pub use lock::{Lock, Running, running};
+pub use lookup::{Connection, connection, listening};
 pub use netfilter::{Netfilter, NetfilterMode};
 pub use notices::{Notices, Received};
 pub use policy_routing::{

@@ -7,8 +7,7 @@ mod tests;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use redirector::failure::Failure;
-use tracing_subscriber::EnvFilter;
+use redirector::{failure::Failure, logs};
 
 /// Sends chosen traffic to a proxy on the same node, in the kernel.
 #[derive(Parser)]
@@ -30,6 +29,12 @@ enum Command {
     Route(cli::route::RouteCommand),
     /// Look at what the running agent captures
     Interface(cli::interface::Interface),
+    /// Show new connections, and what became of them
+    Flow(cli::flow::FlowCommand),
+    /// Say why a connection is, or is not, redirected
+    Explain(cli::explain::Explain),
+    /// Show or set how much the running agent writes to its log
+    Log(cli::log::Log),
     /// Say whether this host can do what an agent will ask of it, and what stands in the way
     Check(cli::check::Check),
     /// Say how things stand: the agent, its programs, the proxies, the routes
@@ -52,10 +57,7 @@ enum Color {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
-        .init();
+    logs::begin();
     match run(Arguments::parse()) {
         Ok(code) => code,
         Err(failure) => {
@@ -76,6 +78,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Run(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Route(command) => command.run(),
         Command::Interface(command) => command.run(),
+        Command::Flow(command) => command.run(),
+        Command::Explain(command) => command.run(),
+        Command::Log(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Cleanup(command) => command.run(),

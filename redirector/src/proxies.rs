@@ -1,5 +1,7 @@
 //! The proxies' listeners as the programs will find them, asked without steering anything.
 
+use std::net::IpAddr;
+
 use anyhow::Result;
 use redirector_common::{Reason, entries::ProxyEntry};
 
@@ -7,6 +9,7 @@ use crate::{
     agent::report,
     datapath::{Datapath, ListenerAddress, Listening, Marking},
     finding::{Finding, Level},
+    host,
     routes::{Compiled, Limits},
 };
 
@@ -19,6 +22,8 @@ pub struct Probe {
     pub listening: Listening,
     /// Whether the proxy takes connections at its address in the other family.
     pub other_listens: bool,
+    /// Sockets that wait there: the members of an SO_REUSEPORT group, if they are more than one.
+    pub sockets: usize,
 }
 
 /// Loads the programs aside and has them look, as the agent does when it starts.
@@ -36,6 +41,7 @@ pub fn probe(proxies: &[ProxyEntry]) -> Result<Vec<Probe>> {
     datapath.publish(&Compiled { proxies: proxies.to_vec(), ..Compiled::default() })?;
     let mut probes = Vec::new();
     for (slot, proxy) in (0..).zip(proxies) {
+        let sockets = host::listening(proxy.protocol(), proxy.port)?;
         let mut own = Vec::new();
         for address in ListenerAddress::of(proxy) {
             own.push((address, datapath.learn(slot, address)?));
@@ -43,7 +49,10 @@ pub fn probe(proxies: &[ProxyEntry]) -> Result<Vec<Probe>> {
         for (index, (address, listening)) in own.iter().enumerate() {
             let mut others = own.iter().enumerate().filter(|(other, _)| *other != index);
             let other_listens = others.any(|(_, (_, listening))| !matches!(listening, Listening::No(_)));
-            probes.push(Probe { address: *address, listening: *listening, other_listens });
+            // At its own address, or at any; a socket of IPv6 may take IPv4 as well.
+            let takes = |at: &&IpAddr| **at == address.at.ip() || at.is_unspecified();
+            let sockets = sockets.iter().filter(takes).count();
+            probes.push(Probe { address: *address, listening: *listening, other_listens, sockets });
         }
     }
     Ok(probes)
@@ -75,8 +84,11 @@ impl Probe {
             "address": self.address.at.to_string(),
             "protocol": self.address.protocol.word(),
             "reason": self.reason(),
+            "sockets": self.sockets,
         });
-        let finding = Finding { level, ..Finding::ok(id, format!("{}: {what}", self.address)) }.facts(facts);
+        let sockets = if self.sockets > 1 { format!(", {} sockets", self.sockets) } else { String::new() };
+        let what = format!("{}: {what}{sockets}", self.address);
+        let finding = Finding { level, ..Finding::ok(id, what) }.facts(facts);
         fix.into_iter().fold(finding, Finding::fix)
     }
 

@@ -6,6 +6,7 @@ use crate::{
     config::RoutePlaces,
     datapath::AttachMode,
     host::{Movable, NetfilterMode, PolicyRoutingSettings},
+    logs::{Format, Level},
     routes::{Limits, Origin, PROTECT, Protected, RouteSets},
 };
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Where metrics and health are served.
     pub metrics_listen: MetricsListen,
+    /// How much is written to the log at first, and how.
+    pub log: (Level, Format),
 }
 
 /// Where metrics and health are served.
@@ -108,6 +111,8 @@ impl Settings {
             ("reconcile", self.reconcile != other.reconcile),
             ("state_dir", self.state_dir != other.state_dir),
             ("metrics.listen", self.metrics_listen != other.metrics_listen),
+            ("log.level", self.log.0 != other.log.0),
+            ("log.format", self.log.1 != other.log.1),
         ];
         all.into_iter().filter(|(_, differ)| *differ).map(|(name, _)| name).collect()
     }
@@ -154,6 +159,7 @@ impl Default for Settings {
             reconcile: Duration::from_secs(30),
             events_per_second: 1000,
             state_dir: PathBuf::from("/run/redirector"),
+            log: Default::default(),
             metrics_listen: MetricsListen::At(SocketAddr::from(([127, 0, 0, 1], 9464))),
         }
     }
@@ -183,6 +189,7 @@ mod tests {
             events_per_second: 1,
             state_dir: PathBuf::from("/"),
             metrics_listen: MetricsListen::Off,
+            log: (Level::Trace, Format::Json),
         };
         let mut names = same.differences(&other);
         // It has one value so far.
@@ -190,7 +197,7 @@ mod tests {
         names.sort_unstable();
         let tables = TABLES.iter().filter(|table| !table.name.starts_with("route"));
         let known = tables.flat_map(|table| table.keys.iter().map(|key| table.full(key)));
-        let others = ["version", "route", "interfaces", "limits", "events", "metrics"];
+        let others = ["version", "route", "interfaces", "limits", "events", "metrics", "log"];
         let mut known: Vec<_> = known.filter(|name| !others.contains(&name.as_str())).collect();
         known.sort_unstable();
         assert_eq!(names, known);

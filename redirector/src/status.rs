@@ -1,5 +1,6 @@
 //! How things stand in this network namespace, by what the kernel has and not by what an agent says.
 
+mod agent;
 mod hooks;
 mod host;
 mod routes;
@@ -58,6 +59,9 @@ pub fn look(state_dir: &Path) -> Result<Vec<Finding>, Failure> {
         findings.extend(part("proxy", listeners(maps)));
         findings.extend(part("routes", routes::routes(maps)));
         findings.extend(part("maps", routes::fill(maps).map(|finding| vec![finding])));
+    }
+    if scene.agent.is_some() {
+        findings.extend(agent::known(state_dir, scene.maps.as_ref()));
     }
     Ok(findings)
 }

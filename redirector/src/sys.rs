@@ -17,9 +17,10 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     path::Path,
+    time::Duration,
 };
 
-pub use test_run::test_run;
+pub use test_run::{Context, test_run};
 
 /// The cookie of the calling thread's network namespace: unique until the host reboots.
 ///
@@ -140,6 +141,35 @@ pub fn page_size() -> u64 {
     // SAFETY: it reads a constant of the process.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     u64::try_from(size).unwrap_or(4096)
+}
+
+/// The monotonic clock, which programs read as `bpf_ktime_get_ns`.
+pub fn monotonic_clock() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the time is live, and the clock is one that every kernel has.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Hours, minutes and seconds of a time as it is told here: by `TZ`, or else by /etc/localtime. In Unix time, seconds.
+pub fn local_time(seconds: i64) -> [i32; 3] {
+    // SAFETY: all zero bytes are a value of this plain structure.
+    let mut parts: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both are live; what it cannot tell it leaves as it is.
+    unsafe { libc::localtime_r(&raw const seconds, &raw mut parts) };
+    [parts.tm_hour, parts.tm_min, parts.tm_sec]
+}
+
+/// The name of an interface of the calling thread's network namespace.
+pub fn interface_name(index: u32) -> Option<String> {
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: there is room for the longest name.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if found.is_null() {
+        return None;
+    }
+    let end = name.iter().position(|byte| *byte == 0)?;
+    Some(String::from_utf8_lossy(&name[..end]).into_owned())
 }
 
 /// The effective user of this process.

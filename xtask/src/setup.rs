@@ -48,6 +48,7 @@ pub fn run() -> Result<()> {
     // What is found or refused at once comes before what takes a minute.
     commands(&mut steps, TESTS)?;
     envoy(&mut steps)?;
+    promtool(&mut steps)?;
     let toolchain = toolchain(&mut steps)?;
     clippy(&mut steps, &toolchain)?;
     eprintln!("setup: everything is here");
@@ -156,6 +157,51 @@ pub fn envoy(steps: &mut Steps) -> Result<PathBuf> {
     }
     steps.note(&envoy.display().to_string());
     Ok(envoy)
+}
+
+/// Prometheus' own tool, which the tests of the alerts run. Its package is unpacked, not installed: it would start a server.
+pub fn promtool(steps: &mut Steps) -> Result<PathBuf> {
+    steps.begin("find promtool, which checks the alerts");
+    if let Some(promtool) = programs("promtool").next() {
+        steps.note(&promtool.display().to_string());
+        return Ok(promtool);
+    }
+    let directory = tools().join("prometheus");
+    let promtool = directory.join("usr/bin/promtool");
+    if !promtool.exists() {
+        let missing = || apt_hint("promtool is missing here", &["prometheus".to_owned()]);
+        if programs("apt-get").next().is_none() {
+            return Err(missing());
+        }
+        let aside = directory.with_extension("partial");
+        let _ = fs::remove_dir_all(&aside);
+        fs::create_dir_all(&aside).with_context(|| format!("make {}", aside.display()))?;
+        let download = || {
+            let mut download = Command::new("apt-get");
+            download.args(["download", "prometheus"]).current_dir(&aside);
+            steps.run("download the package prometheus", download)
+        };
+        // A machine that has just started has no lists.
+        if download().is_err() {
+            let mut update = Command::new("apt-get");
+            update.arg("update");
+            steps.run("read what Debian's archive has", update).map_err(|err| missing().context(err))?;
+            download().map_err(|err| missing().context(err))?;
+        }
+        let files = fs::read_dir(&aside).with_context(|| format!("read {}", aside.display()))?;
+        let package = files
+            .flatten()
+            .map(|file| file.path())
+            .find(|file| file.extension().is_some_and(|end| end == "deb"));
+        let mut unpack = Command::new("dpkg-deb");
+        unpack.arg("--extract").arg(package.context("find the package that was downloaded")?).arg(&aside);
+        steps.run("unpack it", unpack)?;
+        let _ = fs::remove_dir_all(&directory);
+        fs::rename(&aside, &directory)
+            .with_context(|| format!("put promtool into {}", directory.display()))?;
+    }
+    steps.note(&promtool.display().to_string());
+    Ok(promtool)
 }
 
 /// A Python that has pip.

@@ -25,6 +25,7 @@ pub fn run(soak: bool, arguments: &[OsString]) -> Result<()> {
     sandbox::check(&mut steps, "cargo xtask test")?;
     setup::commands(&mut steps, setup::TESTS)?;
     let envoy = setup::envoy(&mut steps)?;
+    let promtool = setup::promtool(&mut steps)?;
     let static_agent = static_agent(&mut steps, Profile::Debug)?;
 
     steps.begin("build the tests, and the agent with the programs in it");
@@ -42,6 +43,7 @@ pub fn run(soak: bool, arguments: &[OsString]) -> Result<()> {
     test.arg("--show-output");
     // Under CI a test that cannot run here fails; it does not pass by being skipped.
     test.env("CI", "1").env("REDIRECTOR_ENVOY", envoy).env("REDIRECTOR_STATIC", static_agent);
+    test.env("REDIRECTOR_PROMTOOL", promtool);
     if soak {
         test.env("REDIRECTOR_SOAK", "1");
     }

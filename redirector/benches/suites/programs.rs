@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use redirector_common::Reason;
+use redirector_common::{Reason, entries::EventSettings};
 
 use crate::{
     figures::{Figures, Random, Table},
@@ -16,7 +16,7 @@ use crate::{
         world::{FAMILIES, Family},
     },
 };
-use stage::{Stage, packets};
+use stage::{Measured, Stage, TELLS, packets};
 
 mod stage;
 
@@ -28,6 +28,7 @@ struct Case {
     /// What the packet must be counted as, where it is ours that is run.
     reason: Option<Reason>,
     goal: &'static str,
+    events: EventSettings,
     /// Nanoseconds, one figure a round.
     figures: Figures,
 }
@@ -42,12 +43,15 @@ pub fn run(rounds: u32, quick: bool) {
         let mut stage = Stage::new(&netns);
         let mut cases = cases(&mut stage);
         for case in &cases {
+            stage.tell(case.events);
             stage.check(case.reason, &case.program, &case.packet, &case.name);
         }
         let mut random = Random::by_time();
         for _ in 0..rounds {
             for index in random.order(cases.len()) {
                 let case = &mut cases[index];
+                stage.tell(case.events);
+                let repeat = if case.events.per_second > 1 { repeat.min(TELLS) } else { repeat };
                 let run = raw::test_run(case.program.as_fd(), &case.packet, repeat).expect("run a program");
                 case.figures.0.push(f64::from(run.nanoseconds));
             }
@@ -59,22 +63,24 @@ pub fn run(rounds: u32, quick: bool) {
 
 fn cases(stage: &mut Stage) -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut add = |name: String, program: OwnedFd, packet: Packet, reason, goal| {
+    let mut add = |name: String, program: OwnedFd, packet: Packet, reason, goal, events| {
         let packet = packet.frame;
-        cases.push(Case { name, program, packet, reason, goal, figures: Figures::default() });
+        cases.push(Case { name, program, packet, reason, goal, events, figures: Figures::default() });
     };
+    let silent = EventSettings::default();
     for name in ["empty, first", "empty, second"] {
         let program = raw::empty().expect("load an empty program");
-        add(name.to_owned(), program, packets(Family::V4).swap_remove(0).packet, None, "");
+        add(name.to_owned(), program, packets(Family::V4).swap_remove(0).packet, None, "", silent);
     }
     for family in FAMILIES {
         let program =
             raw::socket_look_up(stage::established(family)).expect("load a program with one look-up");
         let packet = stage::established(family).packet();
-        add(format!("{family:?} one bare socket look-up"), program, packet, None, "");
+        add(format!("{family:?} one bare socket look-up"), program, packet, None, "", silent);
         for measured in packets(family) {
             let name = format!("{family:?} {}", measured.name);
-            add(name, stage.tc_ingress(), measured.packet, Some(measured.reason), measured.goal);
+            let Measured { packet, reason, goal, events, .. } = measured;
+            add(name, stage.tc_ingress(), packet, Some(reason), goal, events);
         }
     }
     cases

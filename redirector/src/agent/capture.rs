@@ -53,7 +53,7 @@ impl Captures {
             let matching = interfaces.iter().find(|interface| pattern.matches(&interface.name));
             match matching {
                 None if is_glob => {
-                    eprintln!("warning: no interface matches {pattern} yet");
+                    tracing::warn!("no interface matches {pattern} yet");
                 }
                 None => {
                     return Err(Failure::new(

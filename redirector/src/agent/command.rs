@@ -8,7 +8,10 @@ use std::{fmt, time::Instant};
 use tokio::sync::{mpsc, oneshot};
 
 pub use crate::routes::live::Override;
-use crate::routes::{Origin, Refusal, Route};
+use crate::{
+    explain::{Explanation, Question},
+    routes::{Origin, Refusal, Route},
+};
 
 /// A way to the agent. It may be cloned, and used from any task.
 #[derive(Clone, Debug)]
@@ -19,6 +22,11 @@ pub struct Handle(mpsc::Sender<Command>);
 pub(super) enum Command {
     Routes(oneshot::Sender<Vec<RouteView>>),
     Interfaces(oneshot::Sender<Vec<InterfaceView>>),
+    Status(oneshot::Sender<StatusView>),
+    Explain {
+        question: Question,
+        reply: oneshot::Sender<Result<Explanation, Unexplained>>,
+    },
     Change {
         request: Request,
         dry_run: bool,
@@ -120,6 +128,24 @@ pub struct InterfaceView {
     pub link: &'static str,
 }
 
+/// What only the running agent knows of how things stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusView {
+    /// Routes by origin.
+    pub routes: Vec<(Origin, usize)>,
+    /// What others changed and was repaired: what, and how often.
+    pub repaired: Vec<(&'static str, u64)>,
+}
+
+/// Why a connection could not be explained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unexplained {
+    /// There is no such interface; the names of those that there are.
+    NoInterface(String),
+    /// The kernel did not say what it has.
+    Kernel(String),
+}
+
 /// The agent has ended, or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended;
@@ -147,6 +173,24 @@ impl Handle {
     /// The agent has ended.
     pub async fn interfaces(&self) -> Result<Vec<InterfaceView>, Ended> {
         self.ask(Command::Interfaces).await
+    }
+
+    /// What only the agent knows of how things stand.
+    ///
+    /// # Errors
+    ///
+    /// The agent has ended.
+    pub async fn status(&self) -> Result<StatusView, Ended> {
+        self.ask(Command::Status).await
+    }
+
+    /// Why a connection is, or is not, redirected.
+    ///
+    /// # Errors
+    ///
+    /// The agent has ended. The inner error is that it cannot tell.
+    pub async fn explain(&self, question: Question) -> Result<Result<Explanation, Unexplained>, Ended> {
+        self.ask(|reply| Command::Explain { question, reply }).await
     }
 
     /// Changes the routes that the API gives, or says what that would do. It is done when the answer is there: the next

@@ -35,7 +35,7 @@ impl Files {
             Ok(Some(watcher))
         });
         let watcher = watcher.unwrap_or_else(|error| {
-            eprintln!("warning: configuration files are not watched, send SIGHUP when they change: {error}");
+            tracing::warn!("configuration files are not watched, send SIGHUP when they change: {error}");
             None
         });
         let mut files = Self { directory, events: watcher.map(|watcher| (watcher, receiver)) };
@@ -61,7 +61,7 @@ impl Files {
         if conf_d.is_dir()
             && let Err(error) = watcher.watch(&conf_d, RecursiveMode::NonRecursive)
         {
-            eprintln!("warning: {} is not watched, send SIGHUP when it changes: {error}", conf_d.display());
+            tracing::warn!("{} is not watched, send SIGHUP when it changes: {error}", conf_d.display());
         }
     }
 }

@@ -11,9 +11,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{SETTLED, capture::Captures, report, rereading::Rereading};
+use super::{SETTLED, capture::Captures, command::Unexplained, report, rereading::Rereading};
 use crate::{
     datapath::{Datapath, Repair},
+    explain::Place,
     host::{Image, Interface, Notices, Received},
     metrics::InterfaceState,
 };
@@ -123,6 +124,21 @@ impl Following {
     /// All interfaces whose programs are where they are to be: of the others the hooks are not looked at.
     pub fn settled(&self) -> impl Iterator<Item = Interface> {
         self.image.interfaces().filter(|interface| !self.captures.moves.waits(interface.index))
+    }
+
+    /// An interface, as what becomes of its packets depends on it.
+    ///
+    /// # Errors
+    ///
+    /// There is none of this name.
+    pub fn place(&self, name: &str, datapath: &Datapath) -> Result<Place, Unexplained> {
+        let Some(Interface { index, .. }) = self.image.named(name) else {
+            let names: Vec<_> = self.image.interfaces().map(|interface| interface.name).collect();
+            return Err(Unexplained::NoInterface(names.join(", ")));
+        };
+        let captured = datapath.attachments().find(|(captured, ..)| *captured == index);
+        let captured = captured.map(|(_, hook, link)| (hook, link));
+        Ok(Place { index, mac: self.image.mac(index), captured })
     }
 
     /// Takes in the notices that have arrived, and reads everything if some were lost.

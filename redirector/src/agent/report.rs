@@ -1,4 +1,4 @@
-//! What the agent says: to stderr while it runs, and a summary to stdout at its end.
+//! What the agent says: to its log while it runs, and a summary to stdout at its end.
 
 use std::{
     collections::BTreeMap,
@@ -22,12 +22,12 @@ use crate::{
 
 /// A captured interface.
 pub fn interface(name: &str, hook: Hook) {
-    eprintln!("interface {name}: captured at {hook} ingress");
+    tracing::info!("interface {name}: captured at {hook} ingress");
 }
 
 /// An interface whose program is at another hook now.
 pub fn interface_moved(name: &str, hook: Hook) {
-    eprintln!("interface {name}: moved to {hook} ingress");
+    tracing::info!("interface {name}: moved to {hook} ingress");
 }
 
 /// An interface that is captured and has become another kind of link.
@@ -36,30 +36,30 @@ pub fn interface_adapted(name: &str, link: Link) {
         Link::BridgePort(_) => "it is a port of a bridge now: what the bridge carries is redirected too",
         Link::Ethernet | Link::Layer3 => "it is no port of a bridge any more",
     };
-    eprintln!("interface {name}: {what}");
+    tracing::info!("interface {name}: {what}");
 }
 
 /// An interface that was captured and no longer exists.
 pub fn interface_gone(name: &str) {
-    eprintln!("interface {name}: gone");
+    tracing::info!("interface {name}: gone");
 }
 
 /// An interface that was captured and is called otherwise now.
 pub fn interface_released(name: &str) {
-    eprintln!("interface {name}: released, for it is none that was asked for any more");
+    tracing::info!("interface {name}: released, for it is none that was asked for any more");
 }
 
 /// More came and went than there was room to tell of.
 pub fn notices_lost() {
-    eprintln!("notices of interfaces were lost: all of them are looked at");
+    tracing::info!("notices of interfaces were lost: all of them are looked at");
 }
 
 /// Interfaces that routes lead to, and whether they are up now.
 pub fn next_hops(changed: &BTreeMap<String, bool>) {
     for (name, up) in changed {
         match up {
-            true => eprintln!("next hop {name}: up"),
-            false => eprintln!(
+            true => tracing::info!("next hop {name}: up"),
+            false => tracing::info!(
                 "next hop {name}: down, or there is none: packets get their route's `else` until it is up"
             ),
         }
@@ -68,15 +68,15 @@ pub fn next_hops(changed: &BTreeMap<String, bool>) {
 
 /// Numbers that are not the ones asked for, for others have these.
 pub fn moved(lines: &[String]) {
-    lines.iter().for_each(|line| eprintln!("{line}"));
+    lines.iter().for_each(|line| tracing::info!("{line}"));
 }
 
 /// What somebody had changed, and whether it is as it was again.
 pub fn repairs(repairs: &[Repair]) {
     for repair in repairs {
         match repair {
-            Repair::Done(what) => eprintln!("repaired: {what}"),
-            Repair::Impossible(what) => eprintln!("warning: {what}"),
+            Repair::Done(what) => tracing::info!("repaired: {what}"),
+            Repair::Impossible(what) => tracing::warn!("{what}"),
         }
     }
 }
@@ -86,12 +86,12 @@ pub fn order(order: Option<Order>) {
     match order {
         None => {}
         Some(Order::Moved { first, others }) => {
-            eprintln!("repaired: our rules have priority {first} to {} now, before {others}", first + 2);
+            tracing::info!("repaired: our rules have priority {first} to {} now, before {others}", first + 2);
         }
         Some(Order::Behind(others)) => {
-            eprintln!("warning: asked before our rules, and may lead what is steered elsewhere: {others}");
-            eprintln!(
-                "  hint: set `rule_priority` to one before them, or to \"auto\", by which ours stay first"
+            tracing::warn!(
+                hint = "set `rule_priority` to one before them, or to \"auto\", by which ours stay first",
+                "asked before our rules, and may lead what is steered elsewhere: {others}"
             );
         }
     }
@@ -100,19 +100,16 @@ pub fn order(order: Option<Order>) {
 /// What went wrong while traffic is steered: it goes on, and the next change of the host is the next attempt.
 pub fn failed(result: Result<()>) {
     if let Err(error) = result {
-        eprintln!("warning: {error:#}");
+        tracing::warn!("{error:#}");
     }
 }
 
 /// A proxy's listener in one family.
 pub fn proxy(address: ListenerAddress, listening: Listening) {
     match listening {
-        Listening::Ready => eprintln!("proxy {address}: listening, transparent"),
+        Listening::Ready => tracing::info!("proxy {address}: listening, transparent"),
         Listening::Limited(reason) | Listening::No(reason) => {
-            eprintln!("proxy {address}: {}", what(address.protocol, reason));
-            if let Some(hint) = hint(reason) {
-                eprintln!("  hint: {hint}");
-            }
+            tracing::info!(hint = hint(reason), "proxy {address}: {}", what(address.protocol, reason));
         }
     }
 }
@@ -150,7 +147,7 @@ pub fn hint(reason: Reason) -> Option<&'static str> {
 
 /// The line after which traffic is steered.
 pub fn ready(datapath: &Datapath, live: &Live) {
-    eprintln!("ready: {}", standing(datapath, live));
+    tracing::info!("ready: {}", standing(datapath, live));
 }
 
 /// How much is captured and routed.
@@ -163,15 +160,15 @@ pub fn standing(datapath: &Datapath, live: &Live) -> String {
 /// What became of the files.
 pub fn reloaded(result: &Result<Changed, String>) {
     match result {
-        Ok(Changed { added, replaced, removed, .. }) => eprintln!(
+        Ok(Changed { added, replaced, removed, .. }) => tracing::info!(
             "configuration applied: {} added, {} replaced, {} removed",
             count(added.len(), "route"),
             replaced.len(),
             removed.len()
         ),
         Err(errors) => {
-            eprintln!("warning: configuration refused, and the old routes kept:");
-            errors.lines().for_each(|line| eprintln!("  {line}"));
+            let errors: String = errors.lines().map(|line| format!("\n  {line}")).collect();
+            tracing::warn!("configuration refused, and the old routes kept:{errors}");
         }
     }
 }
@@ -179,10 +176,7 @@ pub fn reloaded(result: &Result<Changed, String>) {
 /// Settings that the files say otherwise now than the agent runs with.
 pub fn restart(settings: &[&str]) {
     if !settings.is_empty() {
-        eprintln!(
-            "warning: changed in the files, and in force after a restart only: {}",
-            settings.join(", ")
-        );
+        tracing::warn!("changed in the files, and in force after a restart only: {}", settings.join(", "));
     }
 }
 
@@ -205,7 +199,7 @@ impl Progress {
         }
         self.0 = Instant::now();
         let left = count(interfaces, "interface");
-        eprintln!(
+        tracing::info!(
             "ending: nothing is redirected any more; the kernel has {left} left to take the program off"
         );
         failed(service::ending(&left, Self::PAUSE * 10));

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     datapath::{Datapath, ListenerAddress},
+    flows::Flows,
     host,
     routes::{
         self, Origin, PortRange, Protected, Refusal, Route, RouteSets, Target,
@@ -33,6 +34,7 @@ pub struct Routes {
     pub live: Live,
     /// Where those that the API gives are kept for the next agent.
     pub state: State,
+    flows: Flows,
     protect: Vec<Protected>,
     /// Whether ports may be marked as steered whose connections have ended since.
     outlived: bool,
@@ -78,12 +80,12 @@ impl Routes {
     /// # Errors
     ///
     /// The kernel refused the routes, or does not let the API's be read.
-    pub fn begin(first: First, state: State, datapath: &mut Datapath) -> Result<Self, Refused> {
+    pub fn begin(first: First, state: State, flows: Flows, datapath: &mut Datapath) -> Result<Self, Refused> {
         let host = |error| Refused::Host(format!("{error:#}"));
         let First { live, delta, protect } = first;
         datapath.apply(&delta).map_err(|error| Refused::Kernel(format!("{error:#}")))?;
         let mut routes =
-            Self { live, state, protect, outlived: true, unused: Unused::default(), grace: None };
+            Self { live, state, flows, protect, outlived: true, unused: Unused::default(), grace: None };
         routes.follow_proxies(datapath)?;
         routes.load(datapath).map_err(host)?;
         Ok(routes)
@@ -92,7 +94,7 @@ impl Routes {
     fn load(&mut self, datapath: &mut Datapath) -> Result<()> {
         let loaded = self.state.journal.load()?;
         if let Some(warning) = loaded.warning {
-            eprintln!("warning: {warning}");
+            tracing::warn!("{warning}");
         }
         if loaded.routes.is_empty() {
             return Ok(());
@@ -102,8 +104,8 @@ impl Routes {
         let applied = self.apply(datapath, &[change], |_, _| Ok(()));
         if let Err(refused) = applied {
             let path = self.state.journal.put_aside()?;
-            eprintln!(
-                "warning: the API's routes of the last agent are left out; they are in {} now\n{refused}",
+            tracing::warn!(
+                "the API's routes of the last agent are left out; they are in {} now\n{refused}",
                 path.display()
             );
         }
@@ -271,6 +273,8 @@ impl Routes {
     }
 
     fn remove(&mut self, datapath: &mut Datapath, unused: &Unused) -> Result<()> {
+        // What they decided is told by their names.
+        self.flows.read();
         datapath.remove_unused(unused)?;
         self.live.give_back(unused);
         Ok(())

@@ -4,14 +4,15 @@ use anyhow::Result;
 use redirector_common::entries::RouteKind;
 
 use super::{
-    command::{InterfaceView, RouteView},
+    command::{InterfaceView, RouteView, StatusView},
     report,
     routes::Routes,
 };
 use crate::{
     datapath::{Datapath, ListenerAddress, Listening},
     host::{self, Link},
-    routes::{Proxy, Route, Target, live::Slot, proxy_entry},
+    metrics::Metrics,
+    routes::{Origin, Proxy, Route, Target, live::Slot, proxy_entry},
 };
 
 /// Every route, by origin and name.
@@ -56,6 +57,12 @@ fn available(datapath: &mut Datapath, route: &Route, slot: u32) -> Result<Option
             Ok(Some(if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }))
         }
     }
+}
+
+/// What only the agent knows.
+pub fn status(routes: &Routes, metrics: &Metrics) -> StatusView {
+    let origins = Origin::ALL.into_iter().map(|origin| (origin, routes.live.count(origin)));
+    StatusView { routes: origins.collect(), repaired: metrics.repairs() }
 }
 
 /// Every interface that is captured.

@@ -2,6 +2,7 @@
 
 use std::{
     io::ErrorKind,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -9,8 +10,8 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    Method, Request, StatusCode,
-    body::Bytes,
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
     client::conn::http1,
     header::{CONTENT_TYPE, HOST},
 };
@@ -72,19 +73,72 @@ impl Client {
             .context("prepare to ask the agent")?;
         let asked =
             runtime.block_on(async { timeout(self.patience, self.send(method, path, document)).await });
-        asked.unwrap_or_else(|_| {
-            let error = anyhow!("the agent did not answer within {} s", self.patience.as_secs());
-            Err(Failure::new(Exit::TimedOut, error)
-                .hint("what was asked may be done yet: look before you ask again"))
+        asked.unwrap_or_else(|_| Err(self.slow()))
+    }
+
+    /// Asks for what has no end, and hands each line of it to `take` until that has seen enough, or until Ctrl-C.
+    ///
+    /// # Errors
+    ///
+    /// No agent answers, it does not do what is asked, or it ends.
+    pub fn watch(&self, path: &str, take: impl FnMut(&str) -> ControlFlow<()>) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("prepare to ask the agent")?;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => Ok(()),
+                watched = self.receive(path, take) => watched,
+            }
         })
     }
 
+    async fn receive(
+        &self,
+        path: &str,
+        mut take: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let response = timeout(self.patience, self.request(Method::GET, path, None)).await;
+        let response = response.unwrap_or_else(|_| Err(self.slow()))?;
+        if !response.status().is_success() {
+            return self.answer(response).await?.result(|_| None).map(drop);
+        }
+        let (mut body, mut text) = (response.into_body(), Vec::new());
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|error| self.broken(error))?.into_data() else { continue };
+            text.extend_from_slice(&data);
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                if take(String::from_utf8_lossy(&line[..end]).as_ref()).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Err(Failure::new(Exit::Unreachable, anyhow!("the agent at {} ended", self.socket.display())))
+    }
+
     async fn send(&self, method: Method, path: &str, document: Option<Vec<u8>>) -> Result<Answer, Failure> {
+        self.answer(self.request(method, path, document).await?).await
+    }
+
+    async fn answer(&self, response: Response<Incoming>) -> Result<Answer, Failure> {
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.map_err(|error| self.broken(error))?.to_bytes();
+        let document = serde_json::from_slice(&bytes).with_context(|| {
+            format!("read the answer of the agent at {} (HTTP status {status})", self.socket.display())
+        })?;
+        Ok(Answer { status, document })
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        document: Option<Vec<u8>>,
+    ) -> Result<Response<Incoming>, Failure> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
-        let broken = |error: hyper::Error| {
-            let error = anyhow!(error).context(format!("ask the agent at {}", self.socket.display()));
-            Failure::new(Exit::Unreachable, error).hint("it may have ended meanwhile")
-        };
+        let broken = |error| self.broken(error);
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // It ends with the sender.
         tokio::spawn(connection);
@@ -95,13 +149,17 @@ impl Client {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(document.unwrap_or_default())))
             .context("write the request")?;
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status().as_u16();
-        let bytes = response.into_body().collect().await.map_err(broken)?.to_bytes();
-        let document = serde_json::from_slice(&bytes).with_context(|| {
-            format!("read the answer of the agent at {} (HTTP status {status})", self.socket.display())
-        })?;
-        Ok(Answer { status, document })
+        sender.send_request(request).await.map_err(broken)
+    }
+
+    fn broken(&self, error: hyper::Error) -> Failure {
+        let error = anyhow!(error).context(format!("ask the agent at {}", self.socket.display()));
+        Failure::new(Exit::Unreachable, error).hint("it may have ended meanwhile")
+    }
+
+    fn slow(&self) -> Failure {
+        let error = anyhow!("the agent did not answer within {} s", self.patience.as_secs());
+        Failure::new(Exit::TimedOut, error).hint("what was asked may be done yet: look before you ask again")
     }
 
     fn unreachable(&self, error: &std::io::Error) -> Failure {
@@ -133,6 +191,7 @@ impl Answer {
             StatusCode::NOT_FOUND => Exit::NotFound,
             StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => Exit::TimedOut,
             StatusCode::SERVICE_UNAVAILABLE => Exit::Unreachable,
+            StatusCode::TOO_MANY_REQUESTS => Exit::No,
             StatusCode::INTERNAL_SERVER_ERROR => Exit::Kernel,
             _ => Exit::Invalid,
         };

@@ -1,6 +1,11 @@
 //! One connection, and what it may take.
 
-use std::{convert::Infallible, pin::pin, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -11,7 +16,11 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::UnixStream, sync::watch, time::timeout};
+use tokio::{
+    net::UnixStream,
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
 
 use super::error::ApiError;
 
@@ -26,8 +35,11 @@ pub(super) struct Bounds {
     pub body: Duration,
     /// How long the agent may take to answer.
     pub answer: Duration,
-    /// How old a connection may become, whatever it does: who does not read what is answered holds its place so long.
+    /// How old a connection may become, whatever it does: who does not read what is answered holds its place so long. One
+    /// that watches begins anew with each line that it takes.
     pub age: Duration,
+    /// How many may watch at a time.
+    pub watchers: u32,
     /// How long requests that are being answered when the server ends have left.
     pub grace: Duration,
     /// Longest document, in bytes: about as many routes as there may be by default.
@@ -44,6 +56,7 @@ impl Default for Bounds {
             body: Duration::from_secs(30),
             answer: Duration::from_secs(60),
             age: Duration::from_secs(150),
+            watchers: 16,
             grace: Duration::from_secs(1),
             document: 32 << 20,
             documents: 40 << 20,
@@ -64,7 +77,12 @@ pub(super) async fn serve(
     const HEAD: usize = 16 << 10;
     let is_refused = refused.is_some();
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |request| answer(router.clone(), refused.clone(), request, bounds));
+    let life = Life::new(if is_refused { Duration::from_secs(2) } else { bounds.age });
+    let of_request = life.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(of_request.clone());
+        answer(router.clone(), refused.clone(), request, bounds)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(if is_refused { Duration::from_secs(1) } else { bounds.head })
@@ -81,7 +99,39 @@ pub(super) async fn serve(
         connection.await
     };
     // A client that breaks off, or takes too long, is nobody's concern but its own.
-    let _ = timeout(if is_refused { Duration::from_secs(2) } else { bounds.age }, serve).await;
+    tokio::select! {
+        _ = serve => {}
+        () = life.ended() => {}
+    }
+}
+
+/// How long a connection has left.
+#[derive(Clone)]
+pub(super) struct Life {
+    end: Arc<Mutex<Instant>>,
+    /// How old it may become.
+    pub age: Duration,
+}
+
+impl Life {
+    fn new(age: Duration) -> Self {
+        Self { end: Arc::new(Mutex::new(Instant::now() + age)), age }
+    }
+
+    /// Begins it anew.
+    pub fn renew(&self) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + self.age;
+    }
+
+    async fn ended(&self) {
+        loop {
+            let end = *self.end.lock().unwrap_or_else(PoisonError::into_inner);
+            if end <= Instant::now() {
+                return;
+            }
+            sleep_until(end).await;
+        }
+    }
 }
 
 async fn answer(

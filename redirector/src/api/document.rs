@@ -1,14 +1,20 @@
 //! What is answered.
 
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
 use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse as _, Response},
 };
+use redirector_common::Reason;
 use serde::Serialize;
 
 use crate::{
-    agent::command::{Changed, InterfaceView, RouteView},
+    agent::command::{Changed, InterfaceView, RouteView, StatusView},
     config::RouteWords,
+    explain::{Explanation, Outcome, Program, Step},
+    flows::Item,
+    logs,
 };
 
 #[derive(Serialize)]
@@ -99,6 +105,123 @@ pub(super) fn interfaces(views: &[InterfaceView]) -> Response {
         link: view.link,
     });
     json(StatusCode::OK, &Interfaces { version: 1, interfaces: interfaces.collect() })
+}
+
+#[derive(Serialize)]
+struct Status {
+    version: u32,
+    /// By origin.
+    routes: BTreeMap<&'static str, usize>,
+    /// How often, by what.
+    repaired: BTreeMap<&'static str, u64>,
+    /// Clients that watch flows.
+    watchers: u32,
+}
+
+#[derive(Serialize)]
+struct Log {
+    version: u32,
+    level: &'static str,
+}
+
+#[derive(Serialize)]
+struct Flows {
+    version: u32,
+    flows: Vec<serde_json::Value>,
+}
+
+#[derive(Serialize)]
+struct ExplanationDocument<'a> {
+    version: u32,
+    protocol: &'static str,
+    source: SocketAddr,
+    destination: SocketAddr,
+    interface: &'a str,
+    steps: Vec<StepDocument<'a>>,
+    #[serde(flatten)]
+    outcome: OutcomeDocument<'a>,
+    /// Null where no program sees the connection.
+    program: Option<ProgramDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct StepDocument<'a> {
+    what: &'a str,
+    found: &'a str,
+    so: &'a str,
+}
+
+#[derive(Serialize)]
+struct OutcomeDocument<'a> {
+    verdict: &'static str,
+    reason: Option<&'static str>,
+    route: Option<RouteName<'a>>,
+    target: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct RouteName<'a> {
+    origin: &'static str,
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct ProgramDocument<'a> {
+    name: &'a str,
+    agrees: bool,
+    #[serde(flatten)]
+    outcome: OutcomeDocument<'a>,
+}
+
+/// New connections, and between them how many were lost.
+pub(super) fn flows(items: &[Arc<Item>]) -> Response {
+    let flows: Vec<_> = items.iter().flat_map(|item| item.documents(false)).collect();
+    json(StatusCode::OK, &Flows { version: 1, flows })
+}
+
+/// What only the agent knows of how things stand.
+pub(super) fn status(view: &StatusView, watchers: u32) -> Response {
+    let routes = view.routes.iter().map(|(origin, routes)| (origin.word(), *routes)).collect();
+    let repaired = view.repaired.iter().copied().collect();
+    json(StatusCode::OK, &Status { version: 1, routes, repaired, watchers })
+}
+
+/// How much the agent writes to its log.
+pub(super) fn log() -> Response {
+    json(StatusCode::OK, &Log { version: 1, level: logs::level().word() })
+}
+
+/// Why a connection is, or is not, redirected.
+pub(super) fn explanation(explanation: &Explanation) -> Response {
+    let Explanation { question, steps, outcome, program } = explanation;
+    let steps = steps.iter().map(|Step { what, found, so }| StepDocument { what, found, so });
+    let program = program.as_ref().map(|Program { name, outcome, agrees }| ProgramDocument {
+        name,
+        agrees: *agrees,
+        outcome: outcome.into(),
+    });
+    let document = ExplanationDocument {
+        version: 1,
+        protocol: question.protocol.word(),
+        source: question.source,
+        destination: question.destination,
+        interface: &question.interface,
+        steps: steps.collect(),
+        outcome: outcome.into(),
+        program,
+    };
+    json(StatusCode::OK, &document)
+}
+
+impl<'a> From<&'a Outcome> for OutcomeDocument<'a> {
+    fn from(Outcome { verdict, reason, route, target }: &'a Outcome) -> Self {
+        Self {
+            verdict: verdict.word(),
+            reason: reason.map(Reason::word),
+            route: route.as_ref().map(|(origin, name)| RouteName { origin: origin.word(), name }),
+            target: target.as_deref(),
+        }
+    }
 }
 
 /// What a change did, or would do.

@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use super::document;
 use crate::{
-    agent::command::{Ended, Refused},
+    agent::command::{Ended, Refused, Unexplained},
     config::{Error, Errors},
+    explain::Question,
     routes::{Refusal, Tie},
 };
 
@@ -105,6 +106,11 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
     }
 
+    pub fn too_many_watch(most: u32) -> Self {
+        let message = format!("{most} clients watch already, and no more can");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", message)
+    }
+
     pub fn client_is_slow() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "timed-out", "the document did not arrive in time")
     }
@@ -173,6 +179,17 @@ impl From<Refused> for ApiError {
             Refused::Host(message) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "host", message),
             Refused::Kernel(message) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "kernel", message),
         }
+    }
+}
+
+/// Why a connection was not explained.
+pub(super) fn unexplained(question: &Question, error: Unexplained) -> ApiError {
+    match error {
+        Unexplained::NoInterface(names) => {
+            let message = format!("there is no interface {}: there are {names}", question.interface);
+            ApiError::new(StatusCode::NOT_FOUND, "not-found", message)
+        }
+        Unexplained::Kernel(message) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "kernel", message),
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`Server`] has a thread of its own, so that whatever clients do costs the agent no more than the commands that come
 //! out of it. `socket` makes the socket, `peer` says who may use it, `connection` bounds what each client can take,
 //! `router` has the endpoints, `request` reads what they are given and `document` writes what they answer, or `error`
-//! why not. [`Client`] is the other side. docs/openapi.json describes all of it to programs, docs/api.md to people.
+//! why not; `stream` writes what has no end. [`Client`] is the other side. docs/openapi.json describes all of it to programs, docs/api.md to people.
 
 mod client;
 mod connection;
@@ -14,6 +14,7 @@ mod request;
 mod router;
 mod server;
 mod socket;
+mod stream;
 #[cfg(test)]
 mod tests;
 

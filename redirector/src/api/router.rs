@@ -1,7 +1,9 @@
 //! The endpoints.
 
+use std::sync::Arc;
+
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{Path, RawQuery, State},
     http::{Method, Uri},
@@ -11,14 +13,17 @@ use axum::{
 use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
-    connection::Bounds,
+    connection::{Bounds, Life},
     document,
     error::{self, ApiError, document_path},
     request::{Document, Parameters, Room},
+    stream,
 };
 use crate::{
     agent::command::{Changed, Ended, Handle, Refused, Request},
     config::{self, Errors, Syntax},
+    flows::{Filters, Flows, Item},
+    logs,
 };
 
 type Answer = Result<Response, ApiError>;
@@ -27,22 +32,28 @@ type Answer = Result<Response, ApiError>;
 #[derive(Clone)]
 struct Api {
     agent: Handle,
+    flows: Flows,
     room: Room,
     bounds: Bounds,
 }
 
 /// The API of an agent.
-pub(super) fn router(agent: Handle, bounds: Bounds) -> Router {
+pub(super) fn router(agent: Handle, flows: Flows, bounds: Bounds) -> Router {
     Router::new()
         .route("/v1/routes", get(list).post(add).put(apply).delete(remove))
         .route("/v1/routes/{name}", get(one).delete(remove_one))
         .route("/v1/interfaces", get(interfaces))
+        .route("/v1/status", get(status))
+        .route("/v1/explain", get(explain))
+        .route("/v1/flows", get(list_flows))
+        .route("/v1/flows/watch", get(watch_flows))
+        .route("/v1/log", get(log).put(set_log))
         .route("/v1/reload", post(reload))
         .fallback(async |uri: Uri| ApiError::no_such_path(uri.path()))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
             ApiError::no_such_method(method.as_str(), uri.path())
         })
-        .with_state(Api { agent, room: Room::new(bounds), bounds })
+        .with_state(Api { agent, flows, room: Room::new(bounds), bounds })
 }
 
 /// Every route, of all origins or of one.
@@ -94,6 +105,67 @@ async fn remove_one(State(api): State<Api>, Path(name): Path<String>, RawQuery(q
 async fn interfaces(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer {
     Parameters::read(query.as_deref(), &[])?;
     Ok(document::interfaces(&api.ask(api.agent.interfaces()).await?))
+}
+
+/// What only the agent knows of how things stand.
+async fn status(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer {
+    Parameters::read(query.as_deref(), &[])?;
+    Ok(document::status(&api.ask(api.agent.status()).await?, api.flows.watchers()))
+}
+
+/// Why a connection is, or is not, redirected.
+async fn explain(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer {
+    let known = ["protocol", "source", "destination", "interface"];
+    let question = Parameters::read(query.as_deref(), &known)?.question()?;
+    let explanation = api.ask(api.agent.explain(question.clone())).await?;
+    Ok(document::explanation(&explanation.map_err(|error| error::unexplained(&question, error))?))
+}
+
+/// The last new connections.
+async fn list_flows(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer {
+    // Of ports that no route names nothing is kept.
+    let known = Parameters::FLOWS.map(|name| if name == "all" { "last" } else { name });
+    let parameters = Parameters::read(query.as_deref(), &known)?;
+    let (filters, last) = (parameters.filters()?, parameters.last()?);
+    let flows = api.flows.clone();
+    api.aside(move || document::flows(&last_of(&flows.kept(), &filters, last.unwrap_or(usize::MAX)))).await
+}
+
+/// New connections as they come, after the last of those before.
+async fn watch_flows(
+    State(api): State<Api>,
+    Extension(life): Extension<Life>,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let parameters = Parameters::read(query.as_deref(), &Parameters::FLOWS)?;
+    let (filters, last) = (parameters.filters()?, parameters.last()?);
+    if api.flows.watchers() >= api.bounds.watchers {
+        return Err(ApiError::too_many_watch(api.bounds.watchers));
+    }
+    let (kept, watcher) = api.flows.watch(parameters.all);
+    let before = last_of(&kept, &filters, last.unwrap_or(0));
+    Ok(stream::answer(before, watcher, filters, life))
+}
+
+/// The last of these that somebody wants to see.
+fn last_of(kept: &[Arc<Item>], filters: &Filters, last: usize) -> Vec<Arc<Item>> {
+    let mut wanted: Vec<_> =
+        kept.iter().rev().filter(|item| filters.take(item)).take(last).cloned().collect();
+    wanted.reverse();
+    wanted
+}
+
+/// How much the agent writes to its log.
+async fn log(RawQuery(query): RawQuery) -> Answer {
+    Parameters::read(query.as_deref(), &[])?;
+    Ok(document::log())
+}
+
+/// Has it write more or less.
+async fn set_log(RawQuery(query): RawQuery) -> Answer {
+    let level = Parameters::read(query.as_deref(), &["level"])?.level()?;
+    logs::set_level(level);
+    Ok(document::log())
 }
 
 /// Reads the configuration files again.

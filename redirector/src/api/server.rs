@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use axum::Router;
 use tokio::{
     net::UnixListener,
     sync::{Semaphore, oneshot, watch},
@@ -21,28 +22,29 @@ use super::{
     router::router,
     socket::Socket,
 };
-use crate::{agent::command::Handle, state::State};
+use crate::{agent::command::Handle, flows::Flows, state::State};
 
 /// The API as it is served. When this is dropped its socket and the connections on which nothing is asked go at once, what is
 /// being answered is answered or ends within a second, and nothing of it is left.
 pub struct Server {
     socket: Socket,
+    flows: Flows,
     /// Told by being dropped.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Serves the agent at the other end of the handle.
+    /// Serves the agent at the other end of the handle, and reads what the programs tell of flows.
     ///
     /// # Errors
     ///
     /// The socket cannot be bound, or the thread not be made.
-    pub fn start(state: &State, agent: Handle) -> Result<Self> {
-        Self::start_within(state, agent, Bounds::default())
+    pub fn start(state: &State, agent: Handle, flows: Flows) -> Result<Self> {
+        Self::start_within(state, agent, flows, Bounds::default())
     }
 
-    pub(super) fn start_within(state: &State, agent: Handle, bounds: Bounds) -> Result<Self> {
+    pub(super) fn start_within(state: &State, agent: Handle, flows: Flows, bounds: Bounds) -> Result<Self> {
         let socket = Socket::bind(state)?;
         let listener = socket.listener.try_clone().context("share the API's socket")?;
         let path = socket.path.clone();
@@ -53,18 +55,22 @@ impl Server {
             .build()
             .context("prepare the API's thread")?;
         let (stop, stopped) = oneshot::channel();
+        let of_server = flows.clone();
         let serve = move || {
             runtime.block_on(async {
+                tokio::spawn(read(flows.clone()));
                 match UnixListener::from_std(listener) {
-                    Ok(listener) => accept(&listener, &path, agent, bounds, stopped).await,
-                    Err(error) => eprintln!("warning: serve the API: {error}"),
+                    Ok(listener) => {
+                        accept(&listener, &path, router(agent, flows, bounds), bounds, stopped).await
+                    }
+                    Err(error) => tracing::warn!("serve the API: {error}"),
                 }
             });
             runtime.shutdown_background();
         };
         let thread = thread::Builder::new().name("api".to_owned()).spawn(serve);
         let thread = thread.context("start the API's thread")?;
-        Ok(Self { socket, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { socket, flows: of_server, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it is served.
@@ -76,6 +82,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.socket.path);
+        self.flows.end();
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             // It has said what it died of.
@@ -84,15 +91,25 @@ impl Drop for Server {
     }
 }
 
+/// Reads what the programs tell, before they find no room for more.
+async fn read(flows: Flows) {
+    loop {
+        flows.read();
+        tokio::select! {
+            () = sleep(flows.pause()) => {}
+            () = flows.watched() => {}
+        }
+    }
+}
+
 /// Takes connections until it is told to stop, and then waits for those that there are.
 async fn accept(
     listener: &UnixListener,
     path: &std::path::Path,
-    agent: Handle,
+    router: Router,
     bounds: Bounds,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    let router = router(agent, bounds);
     let places = Arc::new(Semaphore::new(bounds.connections));
     let mut refusals = Refusals::default();
     let (stop, stopping) = watch::channel(());
@@ -135,7 +152,7 @@ async fn rest(error: &io::Error) {
     if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
         return;
     }
-    eprintln!("warning: take a connection to the API: {error}");
+    tracing::warn!("take a connection to the API: {error}");
     sleep(Duration::from_millis(100)).await;
 }
 
@@ -157,7 +174,9 @@ impl Refusals {
             0 => String::new(),
             more => format!(", and {more} more before"),
         };
-        eprintln!("api: refused {who}{more}: neither root, nor the agent's user, nor of the socket's group");
+        tracing::info!(
+            "api: refused {who}{more}: neither root, nor the agent's user, nor of the socket's group"
+        );
         self.said = Some(Instant::now());
     }
 }

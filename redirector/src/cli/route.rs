@@ -316,10 +316,15 @@ fn unreadable(file: &Path, error: &io::Error) -> Failure {
 
 /// What a document lists.
 pub fn listed<T: DeserializeOwned>(value: Value) -> Result<Vec<T>, Failure> {
+    understand(value)
+}
+
+/// What a document says.
+pub fn understand<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
     serde_json::from_value(value).map_err(|error| unknown(error.into()))
 }
 
 fn unknown(error: anyhow::Error) -> Failure {
-    Failure::new(Exit::No, error.context("understand what the agent lists"))
+    Failure::new(Exit::No, error.context("understand what the agent answers"))
         .hint("it may be of another version than this command")
 }

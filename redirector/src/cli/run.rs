@@ -8,6 +8,7 @@ use redirector::{
     datapath::AttachMode,
     failure::{Exit, Failure},
     host::NetfilterMode,
+    logs,
     routes::{Origin, Protected, Route},
     settings::{InterfaceGlobs, MetricsListen, Number, OnExit, Settings},
 };
@@ -78,6 +79,14 @@ pub struct Run {
     #[arg(long, env = "REDIRECTOR_METRICS_LISTEN", hide_env_values = true, value_name = "ADDRESS:PORT")]
     #[arg(value_parser = numbers::metrics_listen)]
     metrics_listen: Option<MetricsListen>,
+
+    /// How much to write to the log, until `redirector log` says otherwise [default: info]
+    #[arg(long, env = "REDIRECTOR_LOG_LEVEL", hide_env_values = true, value_enum)]
+    log_level: Option<logs::Level>,
+
+    /// How to write the log [default: text]
+    #[arg(long, env = "REDIRECTOR_LOG_FORMAT", hide_env_values = true, value_enum)]
+    log_format: Option<logs::Format>,
 }
 
 const ROUTE_HELP: &str = "\
@@ -102,6 +111,11 @@ impl Run {
     pub fn run(self) -> Result<(), Failure> {
         let config = self.config.clone();
         let settings = self.settings()?;
+        logs::set_format(settings.log.1);
+        // What somebody who looks for a fault asks for is more than what the files say.
+        if std::env::var_os("RUST_LOG").is_none() {
+            logs::set_level(settings.log.0);
+        }
         let over = Box::new(move |files| self.over(files));
         // One thread, which is the one whose network namespace everything concerns.
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -135,6 +149,8 @@ impl Run {
         settings.reconcile = self.reconcile.unwrap_or(settings.reconcile);
         self.state_dir.iter().for_each(|directory| settings.state_dir.clone_from(directory));
         settings.metrics_listen = self.metrics_listen.unwrap_or(settings.metrics_listen);
+        let (level, format) = settings.log;
+        settings.log = (self.log_level.unwrap_or(level), self.log_format.unwrap_or(format));
         settings
     }
 }

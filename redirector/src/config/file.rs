@@ -84,6 +84,7 @@ impl Files {
             "limits" => self.table(reader, entry, &keys::LIMITS, Self::limits),
             "events" => self.table(reader, entry, &keys::EVENTS, Self::events),
             "metrics" => self.table(reader, entry, &keys::METRICS, Self::metrics),
+            "log" => self.table(reader, entry, &keys::LOG, Self::log),
             "route" => self.routes(reader, value),
             key => {
                 self.once(reader, &keys::FILE, &entry);
@@ -154,6 +155,14 @@ impl Files {
     fn metrics(&mut self, reader: &mut Reader, _key: &str, value: &Value) {
         let listen = reader.checked(value, "an address and port, or \"off\"", numbers::metrics_listen);
         store(&mut self.settings.metrics_listen, listen);
+    }
+
+    fn log(&mut self, reader: &mut Reader, key: &str, value: &Value) {
+        let (level, format) = &mut self.settings.log;
+        match key {
+            "level" => store(level, reader.word(value)),
+            _ => store(format, reader.word(value)),
+        }
     }
 
     fn routes(&mut self, reader: &mut Reader, value: &Value) {

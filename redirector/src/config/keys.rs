@@ -12,7 +12,7 @@ pub struct Table {
 }
 
 /// Every table: a file's top, and those below it.
-pub const TABLES: [&Table; 7] = [&FILE, &INTERFACES, &LIMITS, &EVENTS, &METRICS, &ROUTE, &TARGET];
+pub const TABLES: [&Table; 8] = [&FILE, &INTERFACES, &LIMITS, &EVENTS, &METRICS, &LOG, &ROUTE, &TARGET];
 
 pub(super) const FILE: Table = Table {
     name: "",
@@ -31,6 +31,7 @@ pub(super) const FILE: Table = Table {
         "reconcile",
         "state_dir",
         "metrics",
+        "log",
         "route",
     ],
 };
@@ -43,6 +44,8 @@ pub(super) const LIMITS: Table =
 pub(super) const EVENTS: Table = Table { name: "events", keys: &["per_second"] };
 
 pub(super) const METRICS: Table = Table { name: "metrics", keys: &["listen"] };
+
+pub(super) const LOG: Table = Table { name: "log", keys: &["level", "format"] };
 
 pub(super) const ROUTE: Table = Table {
     name: "route",

@@ -21,7 +21,7 @@ impl Datapath {
         let program = sk_lookup(&mut self.ebpf)?;
         let link = program.attach(netns).context("attach sk_lookup to the network namespace")?;
         self.sk_lookup = Some(program.take_link(link)?);
-        tracing::info!(program = "sk_lookup", "attached");
+        tracing::debug!(program = "sk_lookup", "attached");
         Ok(())
     }
 
@@ -82,7 +82,7 @@ impl Datapath {
     pub fn release(&mut self, ifindex: u32) -> Result<()> {
         let Some(attachment) = self.interfaces.remove(ifindex) else { return Ok(()) };
         self.unset_captured(ifindex)?;
-        tracing::info!(ifindex, hook = %attachment.hook, "detach");
+        tracing::debug!(ifindex, hook = %attachment.hook, "detach");
         attachment.detach(ifindex)
     }
 
@@ -93,7 +93,7 @@ impl Datapath {
     /// The kernel refused.
     pub fn forget(&mut self, ifindex: u32) -> Result<bool> {
         let Some(attachment) = self.interfaces.remove(ifindex) else { return Ok(false) };
-        tracing::info!(ifindex, hook = %attachment.hook, "gone");
+        tracing::debug!(ifindex, hook = %attachment.hook, "gone");
         self.defunct.extend(attachment.bpf_link);
         self.unset_captured(ifindex)?;
         Ok(true)

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use aya::maps::{Map, MapData, PerCpuArray};
 use redirector_common::{
     Reason, Verdict,
-    entries::{PacketCount, RouteCount},
+    entries::{EventLosses, PacketCount, RouteCount},
     reason::counter_slot,
 };
 
@@ -89,5 +89,13 @@ pub(super) fn sum(counts: &[RouteCount]) -> RouteTotals {
         connections: sum.connections + count.connections,
         unavailable: sum.unavailable + count.unavailable,
         taken: sum.taken + count.taken,
+    })
+}
+
+/// What no CPU could tell of.
+pub(super) fn losses(losses: &[EventLosses]) -> EventLosses {
+    losses.iter().fold(EventLosses::default(), |sum, losses| EventLosses {
+        rate: sum.rate + losses.rate,
+        full: sum.full + losses.full,
     })
 }

@@ -81,7 +81,7 @@ impl Datapath {
             Hook::Clsact => self.attach_clsact(interface),
         };
         let attachment = attached.with_context(|| format!("attach {program} to {name}"))?;
-        tracing::info!(program, ifindex = interface.index, interface = name, %hook, "attached");
+        tracing::debug!(program, ifindex = interface.index, interface = name, %hook, "attached");
         Ok(attachment)
     }
 

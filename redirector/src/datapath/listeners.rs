@@ -73,6 +73,15 @@ impl Datapath {
         self.learner()?.learn(proxy, address)
     }
 
+    /// The same for a SYN that comes by an interface: a listener may be bound to another device.
+    ///
+    /// # Errors
+    ///
+    /// The test run failed.
+    pub fn learn_by(&mut self, ifindex: u32, proxy: u32, address: ListenerAddress) -> Result<Listening> {
+        self.learner()?.run(ifindex, proxy, address)
+    }
+
     /// What looks listeners up.
     ///
     /// # Errors
@@ -91,12 +100,15 @@ impl Learner {
     ///
     /// The test run failed.
     pub fn learn(&self, proxy: u32, address: ListenerAddress) -> Result<Listening> {
-        let mut context = [0_u8; CONTEXT_SIZE];
-        let index = listener_index(proxy, address.family());
-        context[MARK..MARK + 4].copy_from_slice(&index.to_ne_bytes());
+        self.run(LOOPBACK, proxy, address)
+    }
+
+    fn run(&self, ifindex: u32, proxy: u32, address: ListenerAddress) -> Result<Listening> {
+        let mark = listener_index(proxy, address.family());
+        let mut context = sys::Context::new(mark, ifindex, [0; 5]);
         // The shortest packet that the kernel takes for a test run; the program does not read it.
         let packet = [0_u8; 14 + 20];
-        let number = sys::test_run(self.0.as_fd(), &packet, &context).context("run learn_listener")?;
+        let number = sys::test_run(self.0.as_fd(), &packet, &mut context).context("run learn_listener")?;
         let reason = u8::try_from(number).ok().and_then(Reason::from_number);
         Ok(match reason.with_context(|| format!("learn_listener returned {number}"))? {
             // What the program does not ask of a UDP socket. Where the kernel does not tell, nothing is said against it.
@@ -112,6 +124,5 @@ impl Learner {
     }
 }
 
-/// Size of `struct __sk_buff`, and the offset of its `mark` (include/uapi/linux/bpf.h).
-const CONTEXT_SIZE: usize = 192;
-const MARK: usize = 8;
+/// The loopback device (include/net/net_namespace.h, LOOPBACK_IFINDEX).
+const LOOPBACK: u32 = 1;

@@ -78,6 +78,11 @@ impl Datapath {
         self.write_local(slot, next.map_or(Address::default(), |(_, other)| other))
     }
 
+    /// Whether the programs know an address as this host's.
+    pub fn is_local(&self, family: Family, address: &Address) -> bool {
+        self.locals.at(locals_slot(family, address, self.locals_seed())) == *address
+    }
+
     /// Looks for a seed that gives each address a slot of its own. While it takes the place of the one in use, addresses
     /// are missed.
     fn lay_out_locals(&mut self) -> Result<()> {

@@ -131,6 +131,11 @@ impl Image {
         self.facts.get(&index).map(|facts| facts.interface(index, macs))
     }
 
+    /// An interface's MAC address, if it has one.
+    pub fn mac(&self, index: u32) -> Option<[u8; 6]> {
+        self.facts.get(&index)?.mac
+    }
+
     /// The interface with this name.
     pub fn named(&self, name: &str) -> Option<Interface> {
         self.by_name.get(name).and_then(|index| self.interface(*index))

@@ -110,8 +110,8 @@ impl Netfilter {
         tables.set(&wanted)?;
         if self.mode == NetfilterMode::Auto && nat != self.nat {
             match &nat[..] {
-                [] => eprintln!("netfilter: no NAT here any more; the nft table {NAME} is gone"),
-                nat => eprintln!(
+                [] => tracing::info!("netfilter: no NAT here any more; the nft table {NAME} is gone"),
+                nat => tracing::info!(
                     "netfilter: NAT here ({}); steered connections keep their destination by the nft table {NAME}",
                     nat.join(", ")
                 ),
@@ -140,7 +140,9 @@ impl Netfilter {
         }
         let count = conntrack::make_way(is_steered)?;
         if count > 0 {
-            eprintln!("netfilter: connections translated before, which make way for steered ones: {count}");
+            tracing::info!(
+                "netfilter: connections translated before, which make way for steered ones: {count}"
+            );
         }
         Ok(())
     }
@@ -154,7 +156,7 @@ impl Netfilter {
     pub fn repair(&mut self) -> Result<bool> {
         if let Some(tables) = &mut self.tables {
             for family in tables.repair()?.into_iter().map(family::word) {
-                eprintln!("netfilter: the nft table {family} {NAME} was removed by others; put back");
+                tracing::info!("netfilter: the nft table {family} {NAME} was removed by others; put back");
             }
         }
         self.follow()

@@ -91,7 +91,7 @@ impl PolicyRouting {
             .collect();
         for entry in routing_entries(&[])?.into_iter().filter(|entry| entry.ours) {
             if !wanted.contains(&entry.to_string()) {
-                tracing::info!(%entry, "remove what an earlier agent left");
+                tracing::debug!(%entry, "remove what an earlier agent left");
                 entry.remove().with_context(|| format!("remove {entry}"))?;
             }
         }
@@ -179,7 +179,7 @@ pub enum Order {
 impl Drop for PolicyRouting {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
-            eprintln!("redirector: remove the rules on the mark: {error}");
+            tracing::error!("remove the rules on the mark: {error}");
         }
     }
 }

@@ -63,6 +63,10 @@ pub fn document() -> String {
     label("state", &code(&InterfaceState::ALL.map(InterfaceState::word)));
     label("hook", &code(&ATTACHED));
     label("what", &code(&Repaired::ALL.map(Repaired::word)));
+    label(
+        "cause",
+        "`rate`: they were more than `events.per_second`; `full`: they came faster than the agent reads",
+    );
     label("map", "`ROUTES`, `PREFIXES`, `SOURCES`, `PROXIES`");
 
     page += "\n## Reasons\n\nWith each of its verdicts a reason is there from the beginning, at zero.\n\n";

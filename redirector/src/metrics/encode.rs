@@ -14,6 +14,7 @@ use prometheus_client::{
     metrics::exemplar::Exemplar,
     registry::Registry,
 };
+use redirector_common::entries::EventLosses;
 
 use super::{
     families::{self, Family},
@@ -86,7 +87,9 @@ impl Page<'_> {
 
         let fill = || kernel.fill.iter();
         self.gauge(&families::MAP_ENTRIES, fill().map(|(map, fill)| ([*map], fill.entries)))?;
-        self.gauge(&families::MAP_CAPACITY, fill().map(|(map, fill)| ([*map], fill.capacity)))
+        self.gauge(&families::MAP_CAPACITY, fill().map(|(map, fill)| ([*map], fill.capacity)))?;
+        let EventLosses { rate, full } = kernel.events_lost;
+        self.counter(&families::FLOW_EVENTS_LOST, [(["rate"], rate), (["full"], full)])
     }
 
     fn recorded(&mut self, metrics: &Metrics) -> fmt::Result {

@@ -82,6 +82,8 @@ families! {
         "Entries in a map whose room is a setting.";
     MAP_CAPACITY: Gauge "redirector_map_capacity" None, ["map"], Stable,
         "Entries that the map has room for.";
+    FLOW_EVENTS_LOST: Counter "redirector_flow_events_lost" None, ["cause"], Stable,
+        "New connections that `redirector flow` was not told of.";
     REPAIRS: Counter "redirector_repairs" None, ["what"], Stable,
         "Things of ours that somebody had changed and that are as they were again.";
     RECONCILE_DURATION: Histogram "redirector_reconcile_duration" Some(Unit::Seconds), [], Stable,

@@ -80,8 +80,7 @@ pub enum Repaired {
 }
 
 /// Who gives routes, in the order of their slots here.
-pub(super) const ORIGINS: [Origin; 5] =
-    [Origin::CommandLine, Origin::Files, Origin::Api, Origin::Kubernetes, Origin::BuiltIn];
+pub(super) const ORIGINS: [Origin; 5] = Origin::ALL;
 
 /// Where programs are attached.
 pub(super) const ATTACHED: [&str; 3] = ["tcx", "clsact", "sk_lookup"];
@@ -197,6 +196,12 @@ impl Metrics {
     /// So many things are as they were again.
     pub fn repaired(&self, what: Repaired, number: usize) {
         self.repairs[what as usize].fetch_add(number as u64, Relaxed);
+    }
+
+    /// What others changed and is as it was again: what, and how often.
+    pub fn repairs(&self) -> Vec<(&'static str, u64)> {
+        let numbers = self.repairs.iter().map(|number| number.load(Relaxed));
+        Repaired::ALL.iter().map(|what| what.word()).zip(numbers).collect()
     }
 
     /// It took so long to look for what others changed and to repair it.

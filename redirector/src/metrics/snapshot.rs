@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::Result;
-use redirector_common::{Verdict, entries::RouteKind};
+use redirector_common::{
+    Verdict,
+    entries::{EventLosses, RouteKind},
+};
 
 use super::{
     process::Process,
@@ -30,6 +33,7 @@ pub struct Kernel {
     pub routes: Routes,
     pub fill: Vec<(&'static str, Fill)>,
     pub proxies: BTreeMap<ListenerAddress, bool>,
+    pub events_lost: EventLosses,
 }
 
 /// What the routes did, by name. Two of one name, of different origins or alike in what the kernel keeps of a name, are
@@ -79,7 +83,8 @@ impl Kernel {
         }
         let found = maps.routes()?;
         let fill = maps.fill(found.len())?;
-        Ok(Self { packets, routes: Routes::read(found, maps, targets)?, fill, proxies })
+        let events_lost = maps.event_losses()?;
+        Ok(Self { packets, routes: Routes::read(found, maps, targets)?, fill, proxies, events_lost })
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use redirector_common::{Protocol, Reason, Verdict, entries::PacketCount};
+use redirector_common::{
+    Protocol, Reason, Verdict,
+    entries::{EventLosses, PacketCount},
+};
 
 use super::{
     document, encode,
@@ -133,6 +136,55 @@ fn the_process_knows_itself() {
     assert!(process.cpu >= 0.0);
 }
 
+#[test]
+fn the_dashboard_and_the_alerts_name_metrics_and_labels_that_there_are() {
+    // What Prometheus itself adds.
+    const OTHERS: [&str; 4] = ["instance", "job", "le", "up"];
+    let dashboard: serde_json::Value =
+        serde_json::from_str(include_str!("../../../deploy/grafana-dashboard.json")).expect("it is JSON");
+    let panels = dashboard["panels"].as_array().expect("panels").iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().expect("targets"));
+    let rules: serde_json::Value =
+        serde_saphyr::from_str(include_str!("../../../deploy/prometheus-rules.yaml")).expect("it is YAML");
+    let rules = rules["groups"][0]["rules"].as_array().expect("rules").iter();
+    let expressions: Vec<&str> =
+        targets.chain(rules).map(|asks| asks["expr"].as_str().expect("an expression")).collect();
+    let mut named = HashSet::new();
+    for expression in &expressions {
+        let words: Vec<&str> = expression
+            .split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'))
+            .filter(|word| word.starts_with("redirector_") || word.starts_with("process_"))
+            .collect();
+        let families: Vec<&Family> = words
+            .iter()
+            .map(|word| {
+                let family = ALL.iter().find(|family| is_of(family, word));
+                *family.unwrap_or_else(|| panic!("there is no {word}, of which {expression:?} speaks"))
+            })
+            .collect();
+        named.extend(families.iter().map(|family| family.name));
+        for label in labels(expression) {
+            let known =
+                OTHERS.contains(&label) || families.iter().any(|family| family.labels.contains(&label));
+            assert!(known, "there is no label {label} in what {expression:?} speaks of");
+        }
+    }
+    // What is stable and of connections is shown.
+    for family in ["redirector_connections", "redirector_steered_lost", "redirector_flow_events_lost"] {
+        assert!(named.contains(family), "{family}");
+    }
+    assert!(expressions.len() > 20, "{}", expressions.len());
+}
+
+/// The labels of a query: those that select, and those that sums are by.
+fn labels(expression: &str) -> Vec<&str> {
+    let selects = expression.split('{').skip(1).filter_map(|rest| rest.split('}').next());
+    let selects =
+        selects.flat_map(|inside| inside.split(',')).filter_map(|pair| pair.split(['=', '!']).next());
+    let by = expression.split("by (").skip(1).filter_map(|rest| rest.split(')').next());
+    selects.chain(by.flat_map(|inside| inside.split(','))).map(str::trim).collect()
+}
+
 fn is_of(family: &Family, line: &str) -> bool {
     let name = line.split(['{', ' ']).next().unwrap_or_default();
     let suffix = name.strip_prefix(&family.sample());
@@ -155,6 +207,7 @@ fn snapshot() -> Snapshot {
             ListenerAddress { protocol: Protocol::Udp, at: ([127, 0, 0, 1], 15053).into() },
             false,
         )]),
+        events_lost: EventLosses { rate: 2, full: 1 },
     };
     Snapshot { recorded: Metrics::new(), kernel: Some(kernel), process: Process::default() }
 }

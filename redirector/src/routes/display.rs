@@ -64,7 +64,7 @@ fn bracketed(prefix: &IpNet) -> impl Display {
 }
 
 /// A prefix, or the address where it is one host.
-pub(super) fn plain(prefix: &IpNet) -> impl Display {
+pub(crate) fn plain(prefix: &IpNet) -> impl Display {
     fmt::from_fn(|f| match prefix.prefix_len() == prefix.max_prefix_len() {
         true => prefix.addr().fmt(f),
         false => prefix.fmt(f),

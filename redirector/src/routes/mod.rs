@@ -33,6 +33,7 @@ mod tests;
 pub use check::name as check_name;
 pub(crate) use compile::proxy_entry;
 pub use compile::{Compiled, Prefix, RouteSets, RouteSlot, compile};
+pub(crate) use display::plain;
 pub use error::{Part, RouteError};
 pub use index::Index;
 pub use origin::{Origin, PROTECT, Protected, built_in, own_ports};

@@ -23,6 +23,9 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// All of them, in their order.
+    pub const ALL: [Self; 5] = [Self::CommandLine, Self::Files, Self::Api, Self::Kubernetes, Self::BuiltIn];
+
     /// The word for it in messages, metrics and lists.
     pub const fn word(self) -> &'static str {
         match self {

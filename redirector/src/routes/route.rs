@@ -1,6 +1,6 @@
 //! A route and its parts.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use redirector_common::{Family, Protocol, entries::OnUnavailable};
@@ -138,6 +138,23 @@ impl Target {
             (Self::Proxy(proxy), Family::V6) => proxy.v6.is_some(),
             (Self::Interface(hop), Family::V6) => !hop.via.is_some_and(|via| via.is_ipv4()),
             (Self::Interface(_) | Self::Pass | Self::Drop, _) => true,
+        }
+    }
+
+    /// Where connections of a family go: a proxy's listener or an interface; nothing where they go nowhere else.
+    pub fn at(&self, family: Family) -> Option<String> {
+        match (self, family) {
+            (Self::Proxy(proxy), Family::V4) => {
+                Some(SocketAddr::new(proxy.v4?.into(), proxy.port).to_string())
+            }
+            (Self::Proxy(proxy), Family::V6) => {
+                Some(SocketAddr::new(proxy.v6?.into(), proxy.port).to_string())
+            }
+            (Self::Interface(NextHop { interface, via: None }), _) => Some(interface.clone()),
+            (Self::Interface(NextHop { interface, via: Some(via) }), _) => {
+                Some(format!("{interface} via {via}"))
+            }
+            (Self::Pass | Self::Drop, _) => None,
         }
     }
 }

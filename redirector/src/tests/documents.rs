@@ -34,6 +34,25 @@ fn the_documents_of_the_command_line_are_those_that_it_generates() {
 }
 
 #[test]
+fn the_screens_in_the_documents_are_those_that_commands_print() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("../docs/seeing.md")).expect("read the page");
+    let screens = fs::read_dir(root.join("tests/golden")).expect("list the screens").flatten();
+    let screens =
+        screens.map(|screen| screen.path()).filter(|path| path.extension().is_some_and(|end| end == "txt"));
+    let screens: Vec<_> = screens.collect();
+    assert!(screens.len() > 6, "{screens:?}");
+    for screen in screens {
+        let text = fs::read_to_string(&screen).expect("read a screen");
+        assert!(
+            page.contains(&format!("```console\n{text}```")),
+            "docs/seeing.md has not {}",
+            screen.display()
+        );
+    }
+}
+
+#[test]
 fn the_command_line_has_no_contradictions() {
     Arguments::command().debug_assert();
 }

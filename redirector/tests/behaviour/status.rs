@@ -7,9 +7,10 @@ use crate::support::{
     agent::BINARY,
     at_each_hook,
     command::{Outcome, paste},
+    golden::assert_golden,
     in_world, in_world_at,
     tap::{Place, Tap},
-    world::{FAMILIES, Hook, PORT, PROXY_PORT},
+    world::{FAMILIES, Family, Hook, PORT, PROXY_PORT},
 };
 
 #[test]
@@ -60,6 +61,34 @@ fn with_an_agent_and_its_proxy_every_line_is_ok() {
         assert_eq!(named("all")["connections"], 2);
         named("tcp/10.0.3.0/24:9000-9100 from 10.0.0.0/8");
         named("tcp/22");
+        agent.stop();
+    });
+}
+
+#[test]
+fn the_screen_is_one_and_says_what_the_agent_alone_knows() {
+    in_world(|world| {
+        // Two workers in IPv4, as Envoy has them.
+        let _proxies = [Family::V4, Family::V4, Family::V6]
+            .map(|family| world.serve_proxy(Listener::proxy((family.loopback(), PROXY_PORT)).sharing_port()));
+        let agent = world.agent(&["web:8080=proxy:15001", "cut:192.0.2.0/24:9000-9100=drop"]);
+        world.redirector("route add shop:192.0.2.20:8080=proxy:15001").assert_code(0);
+        world.node.ip("rule del priority 92");
+        agent.wait_for("repaired: ");
+        for family in FAMILIES {
+            world.assert_reaches((family.service(), PORT), "proxy");
+        }
+        let status = world.redirector("status");
+        let screen = status.assert_code(0).stdout.replace(&format!("pid {}", agent.pid()), "pid 4711");
+        let screen: String = screen
+            .lines()
+            .map(|line| match line.split_once(", state ") {
+                Some((line, _)) => format!("{line}\n"),
+                None => format!("{line}\n"),
+            })
+            .collect();
+        assert!(screen.lines().count() <= 24, "{screen}");
+        assert_golden("status", &format!("$ redirector status\n{screen}"));
         agent.stop();
     });
 }

@@ -14,6 +14,7 @@ pub mod datagrams;
 pub mod envoy;
 pub mod files;
 pub mod frames;
+pub mod golden;
 pub mod http;
 pub mod kernel;
 pub mod left;

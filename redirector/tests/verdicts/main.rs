@@ -13,6 +13,8 @@ use redirector_common::Reason;
 
 mod answers;
 mod effects;
+mod events;
+mod explain;
 mod fragments;
 mod links;
 mod packet;

@@ -7,10 +7,10 @@ use std::{
 };
 
 use redirector::{
-    datapath::{Datapath, Marking},
+    datapath::{Datapath, FlowReader, Marking},
     routes::{Limits, Origin, Route, compile},
 };
-use redirector_common::{Reason, Verdict};
+use redirector_common::{Reason, Verdict, entries::EventSettings};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
@@ -39,7 +39,19 @@ pub struct Measured {
     pub packet: Packet,
     pub reason: Reason,
     pub goal: &'static str,
+    /// What is told of new connections meanwhile.
+    pub events: EventSettings,
 }
+
+/// Nothing is told.
+const SILENT: EventSettings = EventSettings { per_second: 0, watched: 0, all: 0, pad: 0 };
+/// Everything is told.
+const TOLD: EventSettings = EventSettings { per_second: u32::MAX, watched: 1, all: 1, pad: 0 };
+/// One in a second, and the others are counted.
+const LIMITED: EventSettings = EventSettings { per_second: 1, watched: 1, all: 0, pad: 0 };
+
+/// Runs of a program that may tell each time before what it told is read: less than there is room for.
+pub const TELLS: u32 = 4000;
 
 /// The packets of a family. The first is one that no route concerns.
 pub fn packets(family: Family) -> Vec<Measured> {
@@ -51,8 +63,14 @@ pub fn packets(family: Family) -> Vec<Measured> {
     let connected = Segment::datagram((family.client(), 40001).into(), (taken(family), PORT).into());
     let local = Segment { source: (family.client(), 40001).into(), ..to_node };
     let five_times = "at most 5 times empty";
-    let case =
-        |name, segment: Segment, reason, goal| Measured { name, packet: segment.packet(), reason, goal };
+    let case = |name, segment: Segment, reason, goal| Measured {
+        name,
+        packet: segment.packet(),
+        reason,
+        goal,
+        events: SILENT,
+    };
+    let with = |events, name, segment, reason| Measured { events, ..case(name, segment, reason, "") };
     let mut packets = vec![
         case("no route", syn(7).with(flag::ACK), Reason::NoRoute, "at most 10 ns over empty"),
         case("established, local", local.with(flag::ACK), Reason::Local, "at most 15 ns over empty"),
@@ -62,6 +80,10 @@ pub fn packets(family: Family) -> Vec<Measured> {
         case("SYN, by port, to the node", to_node, Reason::Proxy, five_times),
         case("SYN, by prefix", syn(8081), Reason::Proxy, five_times),
         case("SYN, by prefix and source", syn(8082), Reason::Proxy, five_times),
+        with(TOLD, "SYN, by port, told", syn(PORT), Reason::Proxy),
+        with(LIMITED, "SYN, by port, past the rate", syn(PORT), Reason::Proxy),
+        case("SYN, no route", syn(7), Reason::NoRoute, ""),
+        with(TOLD, "SYN, no route, told", syn(7), Reason::NoRoute),
         case("datagram, no route", datagram(7), Reason::NoRoute, "at most 10 ns over empty"),
         case("datagram, by port", datagram(PORT), Reason::Proxy, five_times),
         case("datagram, by port, to the node", datagram_to_node, Reason::Proxy, five_times),
@@ -74,7 +96,7 @@ pub fn packets(family: Family) -> Vec<Measured> {
 
 /// Packets with something special, of which one has no route, and another leads to the proxy.
 fn shaped(family: Family, no_route: Segment, steered: Segment) -> Vec<Measured> {
-    let case = |name, packet, reason| Measured { name, packet, reason, goal: "" };
+    let case = |name, packet, reason| Measured { name, packet, reason, goal: "", events: SILENT };
     let parts = |segment: Segment, identification, range| {
         Segment { payload: b"a payload of forty bytes, in two parts..", ..segment }
             .packet()
@@ -120,6 +142,7 @@ fn taken(family: Family) -> IpAddr {
 /// Programs, routes and sockets.
 pub struct Stage {
     datapath: Datapath,
+    events: FlowReader,
     _servers: Vec<Server>,
     _clients: Vec<TcpStream>,
     _datagrams: (Vec<Datagrams>, Vec<UdpSocket>),
@@ -158,7 +181,8 @@ impl Stage {
         datapath.publish(&compiled).expect("write the routes");
         datapath.set_locals(&FAMILIES.map(Family::node)).expect("write the addresses");
         datapath.attach_sk_lookup().expect("attach sk_lookup");
-        Self { datapath, _servers: servers, _clients: clients, _datagrams: datagrams }
+        let events = datapath.flow_reader().expect("open the events");
+        Self { datapath, events, _servers: servers, _clients: clients, _datagrams: datagrams }
     }
 
     /// The program that is measured.
@@ -166,6 +190,12 @@ impl Stage {
         let program = self.datapath.classifier("tc_ingress").expect("the programs have tc_ingress");
         let fd = program.fd().expect("the program is loaded").as_fd();
         fd.try_clone_to_owned().expect("copy a descriptor")
+    }
+
+    /// Has so much told, with all the room for it.
+    pub fn tell(&mut self, events: EventSettings) {
+        self.events.set(events).expect("write EVENTS");
+        while self.events.next().is_some() {}
     }
 
     /// Asserts that a case measures what its name says.

@@ -2,8 +2,15 @@
 
 use std::{thread, time::Duration};
 
-use super::{Changed, Command, Handle, InterfaceView, Override, Refused, Request, RouteView};
-use crate::routes::{Limits, Origin, Route, RouteSets, compile};
+use redirector_common::{Reason, Verdict};
+
+use super::{
+    Changed, Command, Handle, InterfaceView, Override, Refused, Request, RouteView, StatusView, Unexplained,
+};
+use crate::{
+    explain::{Explanation, Outcome, Program, Question, Step},
+    routes::{Limits, Origin, Route, RouteSets, compile},
+};
 
 /// What the fake does other than a real one.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,6 +51,11 @@ impl Fake {
                 program: "tc_ingress".to_owned(),
                 link: "ethernet",
             }])),
+            Command::Status(reply) => {
+                let routes = sets.iter().map(|(origin, routes)| (*origin, routes.len())).collect();
+                drop(reply.send(StatusView { routes, repaired: vec![("rules", 2)] }));
+            }
+            Command::Explain { question, reply } => drop(reply.send(explain(question))),
             Command::Change { request, dry_run, since, reply } => {
                 assert!(since.elapsed() < Duration::from_secs(60));
                 drop(reply.send(self.change(request, dry_run, sets)));
@@ -100,6 +112,30 @@ impl Fake {
         }
         Ok(changed)
     }
+}
+
+/// A connection to port 80 by eth0 is steered; the others pass, and eth7 there is none.
+fn explain(question: Question) -> Result<Explanation, Unexplained> {
+    let passed =
+        Outcome { verdict: Verdict::Passed, reason: Some(Reason::NoRoute), route: None, target: None };
+    let (outcome, program) = match (&*question.interface, question.destination.port()) {
+        ("eth0", 80) => {
+            let steered = Outcome {
+                verdict: Verdict::Steered,
+                reason: Some(Reason::Proxy),
+                route: Some((Origin::Files, "web".to_owned())),
+                target: Some("127.0.0.1:15001".to_owned()),
+            };
+            (steered.clone(), Some(steered))
+        }
+        ("eth0", _) => (passed.clone(), Some(passed)),
+        ("eth1", _) => (Outcome { reason: None, ..passed }, None),
+        ("eth2", _) => return Err(Unexplained::Kernel("this is the fake".to_owned())),
+        _ => return Err(Unexplained::NoInterface("eth0, eth1, eth2".to_owned())),
+    };
+    let steps = vec![Step { what: "port".to_owned(), found: "named".to_owned(), so: "match".to_owned() }];
+    let program = program.map(|outcome| Program { name: "tc_ingress", outcome, agrees: true });
+    Ok(Explanation { question, steps, outcome, program })
 }
 
 fn views(sets: &RouteSets) -> Vec<RouteView> {

@@ -1,6 +1,7 @@
 //! The API over its real socket, with an agent that has no datapath.
 
 mod documents;
+mod flows;
 mod hostile;
 mod openapi;
 mod peers;
@@ -21,13 +22,14 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::{Answer, Client, Server, connection::Bounds};
-use crate::{agent::command::fake::Fake, state::State};
+use crate::{agent::command::fake::Fake, flows::Flows, state::State};
 
 /// A server with its agent, and a client of it.
 struct Stage {
     server: Option<Server>,
     client: Client,
     directory: PathBuf,
+    flows: Flows,
 }
 
 /// Bounds that a test can wait for.
@@ -47,9 +49,10 @@ impl Stage {
         let directory = env::temp_dir().join(format!("redirector-api-{}-{number}", process::id()));
         let state = State::open(&directory).expect("open the state directory");
         let agent = fake.start(&["ssh:10.0.0.0/8:22=pass", "web:10.96.0.0/12:80=proxy:15001 else reset"]);
-        let server = Server::start_within(&state, agent, bounds).expect("start the server");
+        let flows = Flows::new(1000);
+        let server = Server::start_within(&state, agent, flows.clone(), bounds).expect("start the server");
         let client = Client::new(&directory).patience(Duration::from_secs(20));
-        Self { server: Some(server), client, directory }
+        Self { server: Some(server), client, directory, flows }
     }
 
     #[track_caller]

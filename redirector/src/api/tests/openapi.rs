@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use hyper::Method;
+use redirector_common::{Reason, Verdict};
 use serde_json::{Value, json};
 
 use super::{Stage, impatient, route};
@@ -22,9 +23,24 @@ fn assert_is(description: &Value, schema: &str, document: &Value) {
     assert!(errors.is_empty(), "{errors:#?} in {document:#}");
 }
 
+macro_rules! explain {
+    ($source:literal, $destination:literal) => {
+        concat!("/v1/explain?protocol=tcp&source=", $source, "&destination=", $destination)
+    };
+}
+
+macro_rules! filters {
+    () => {
+        "?from=10.0.0.0/8&not_from=10.1.0.0/16&to=fd00::/8,10.0.0.0/8&not_to=fd00::1&port=80,1-9&not_port=81\
+         &verdict=steered&not_verdict=passed&reason=proxy&not_reason=no-route&route=web&not_route=other\
+         &interface=eth0&not_interface=eth1&last=2"
+    };
+}
+
 /// One request of each kind, and the status that it gets.
 fn rows() -> Vec<(u16, Method, &'static str, Option<Value>)> {
     let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
+    let put_log = put.clone();
     let names = |name: &str| Some(json!({ "version": 1, "names": [name] }));
     let set = |name, port| Some(route(name, port));
     vec![
@@ -49,7 +65,27 @@ fn rows() -> Vec<(u16, Method, &'static str, Option<Value>)> {
         (400, delete.clone(), "/v1/routes/a?origin=api", None),
         (404, delete, "/v1/routes/b", None),
         (200, get.clone(), "/v1/interfaces", None),
-        (400, get, "/v1/interfaces?dry_run=true", None),
+        (400, get.clone(), "/v1/interfaces?dry_run=true", None),
+        (200, get.clone(), concat!(explain!("10.0.0.1", "10.96.0.1:80"), "&interface=eth0"), None),
+        (200, get.clone(), concat!(explain!("10.0.0.1:5000", "10.96.0.1:81"), "&interface=eth0"), None),
+        (200, get.clone(), concat!(explain!("fd00::1", "%5Bfd00::2%5D:80"), "&interface=eth1"), None),
+        (400, get.clone(), concat!(explain!("10.0.0.1", "[fd00::2]:80"), "&interface=eth0"), None),
+        (400, get.clone(), concat!(explain!("10.0.0.1", "10.96.0.1"), "&interface=eth0"), None),
+        (400, get.clone(), concat!(explain!("host", "10.96.0.1:80"), "&interface=eth0"), None),
+        (400, get.clone(), explain!("10.0.0.1", "10.96.0.1:80"), None),
+        (500, get.clone(), concat!(explain!("10.0.0.1", "10.96.0.1:80"), "&interface=eth2"), None),
+        (404, get.clone(), concat!(explain!("10.0.0.1", "10.96.0.1:80"), "&interface=eth7"), None),
+        (200, get.clone(), concat!("/v1/flows", filters!()), None),
+        (400, get.clone(), "/v1/flows?all=true", None),
+        (400, get.clone(), "/v1/flows?verdict=stered", None),
+        (400, get.clone(), "/v1/flows/watch?last=x", None),
+        (200, get.clone(), "/v1/status", None),
+        (400, get.clone(), "/v1/status?x=y", None),
+        (200, get.clone(), "/v1/log", None),
+        (400, get, "/v1/log?level=info", None),
+        (200, put_log.clone(), "/v1/log?level=info", None),
+        (400, put_log.clone(), "/v1/log?level=loud", None),
+        (400, put_log, "/v1/log", None),
         (422, post.clone(), "/v1/reload", None),
         (200, post.clone(), "/v1/reload?dry_run=true", None),
         (400, post, "/v1/reload?origin=api", None),
@@ -88,6 +124,12 @@ fn every_answer_is_as_described_and_everything_described_is_there() {
         }
         seen.insert((path_of.to_owned(), method.to_string(), String::new()));
     }
+    // What has no end is read as far as it goes.
+    let path = concat!("/v1/flows/watch", filters!(), "&all=true");
+    let lines = stage.watch(path, 2);
+    lines.iter().for_each(|line| assert_is(&description, "#/components/schemas/Told", line));
+    let (path_of, parameters) = pattern(path);
+    seen.extend(parameters.iter().map(|name| (path_of.to_owned(), "GET".to_owned(), (*name).to_owned())));
     // Every operation and every parameter of one was used above.
     let mut described = BTreeSet::new();
     for (path, operations) in description["paths"].as_object().expect("paths") {
@@ -98,7 +140,11 @@ fn every_answer_is_as_described_and_everything_described_is_there() {
             described.insert((path.clone(), method.to_uppercase(), String::new()));
             for parameter in operation["parameters"].as_array().into_iter().flatten() {
                 let name =
-                    parameter["$ref"].as_str().and_then(|text| text.rsplit('/').next()).expect("a reference");
+                    parameter["$ref"].as_str().and_then(|text| text.strip_prefix('#')).expect("a reference");
+                let name = description
+                    .pointer(name)
+                    .and_then(|parameter| parameter["name"].as_str())
+                    .expect("it has a name");
                 described.insert((path.clone(), method.to_uppercase(), name.to_owned()));
             }
         }
@@ -111,7 +157,9 @@ fn a_path_has_the_methods_that_are_described_and_no_others() {
     let description = description();
     let stage = Stage::new();
     for (path, operations) in description["paths"].as_object().expect("paths") {
-        let path = path.replace("{name}", "a");
+        // What has no end would be waited for: a request that is wrong is answered.
+        let wrong = if path == "/v1/flows/watch" { "?x=y" } else { "" };
+        let path = path.replace("{name}", "a") + wrong;
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "OTHER"] {
             let answer = stage.ask(method.parse().expect("a method"), &path, None);
             let is_there = operations.get(method.to_lowercase()).is_some();
@@ -131,6 +179,16 @@ fn a_path_has_the_methods_that_are_described_and_no_others() {
         let error = stage.expect(404, Method::GET, path, None);
         assert_is(&description, "#/components/schemas/Error", &error);
     }
+}
+
+#[test]
+fn the_words_of_the_description_are_those_of_the_enums() {
+    let words = |schema: &str| {
+        let words = &description()["components"]["schemas"][schema]["enum"];
+        serde_json::from_value::<Vec<String>>(words.clone()).expect("a list of words")
+    };
+    assert_eq!(words("Verdict"), Verdict::ALL.iter().map(|verdict| verdict.word()).collect::<Vec<_>>());
+    assert_eq!(words("Reason"), Reason::ALL.iter().map(|reason| reason.word()).collect::<Vec<_>>());
 }
 
 #[test]

@@ -220,6 +220,7 @@ fn the_socket_goes_with_the_server_and_a_dead_one_s_is_replaced() {
     let failure = stage.client.ask(Method::GET, "/v1/routes", None).expect_err("nobody is there");
     assert_eq!(failure.exit, Exit::Unreachable);
     let state = State::open(&stage.directory).expect("open");
-    stage.server = Some(super::Server::start(&state, Fake::default().start(&[])).expect("start"));
+    stage.server =
+        Some(super::Server::start(&state, Fake::default().start(&[]), stage.flows.clone()).expect("start"));
     stage.expect(200, Method::GET, "/v1/routes", None);
 }

@@ -7,6 +7,7 @@ use crate::{
     datapath::AttachMode,
     host::Movable,
     host::{NetfilterMode, PolicyRoutingSettings},
+    logs,
     routes::{Limits, Origin},
     settings::{InterfaceGlobs, MetricsListen, Settings},
 };
@@ -42,7 +43,7 @@ fn every_setting_is_read() {
         "#
         .replace(
             "[limits]",
-            "limits.sources = 3\nlimits.proxies = 4\n[metrics]\nlisten = '[::1]:1'\n[events]\nper_second = 0",
+            "limits.sources = 3\nlimits.proxies = 4\n[metrics]\nlisten = '[::1]:1'\n[events]\nper_second = 0\n[log]\nlevel = 'debug'\nformat = 'json'",
         )
         .as_str(),
     );
@@ -58,6 +59,7 @@ fn every_setting_is_read() {
         limits: Limits { routes: 1, prefixes: 2, sources: 3, proxies: 4 },
         reconcile: Duration::from_secs(90),
         events_per_second: 0,
+        log: (logs::Level::Debug, logs::Format::Json),
         state_dir: Path::new("/var/lib/redirector").to_owned(),
         metrics_listen: MetricsListen::At(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 1))),
         ..Settings::default()

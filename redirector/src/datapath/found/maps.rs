@@ -9,9 +9,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use aya::{
     Pod,
-    maps::{Array, HashMap, Map, MapData, lpm_trie::Key},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, lpm_trie::Key},
 };
-use redirector_common::entries::{CapturedEntry, NextHopEntry, PrefixEntry, PrefixKey, ProxyEntry, Settings};
+use redirector_common::entries::{
+    CapturedEntry, EventLosses, NextHopEntry, PrefixEntry, PrefixKey, ProxyEntry, Settings,
+};
 
 use super::{OurProgram, known::OURS};
 use crate::{
@@ -101,6 +103,16 @@ impl FoundMaps {
     /// The map cannot be read.
     pub fn counters(&self) -> Result<Counters> {
         counters::packets(&self.open("REASONS")?)
+    }
+
+    /// New connections that nobody was told of.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn event_losses(&self) -> Result<EventLosses> {
+        let map: PerCpuArray<MapData, EventLosses> = self.open("EVENT_LOSSES")?;
+        Ok(counters::losses(&map.get(&0, 0).context("read EVENT_LOSSES")?))
     }
 
     /// The interfaces that the agent captured, by ifindex.

@@ -6,6 +6,7 @@
 
 mod delta;
 mod look;
+mod matches;
 mod numbers;
 mod plan;
 mod ports;
@@ -20,6 +21,7 @@ use redirector_common::{Family, Protocol, entries::PortWord};
 use super::{Limits, NextHop, Origin, Prefix, Proxy, Refusal, Route};
 pub use delta::{Delta, RouteWrite, Unused};
 pub use look::{MOST_OVERRIDES, Override};
+pub use matches::Match;
 use numbers::Numbers;
 pub use plan::Plan;
 use ports::Ports;

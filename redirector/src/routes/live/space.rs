@@ -95,10 +95,19 @@ impl Space {
         nodes.map(|(below, node)| (*below, &node.atoms[..]))
     }
 
+    /// The atoms of a destination.
+    pub fn atoms(&self, destination: &IpNet) -> &[Atom] {
+        self.nodes.get(destination).map(|node| &node.atoms[..]).unwrap_or_default()
+    }
+
+    /// The slots of the routes that have a claim on it, some of them more than once.
+    pub fn slots(&self) -> impl Iterator<Item = u32> {
+        self.nodes.values().flat_map(|node| &node.atoms).map(|atom| atom.slot)
+    }
+
     /// Whether an atom wins at its destination for its source.
     pub fn is_first(&self, destination: &IpNet, atom: &Atom) -> bool {
-        let atoms = self.nodes.get(destination).map(|node| &node.atoms[..]).unwrap_or_default();
-        atoms.iter().find(|other| other.source == atom.source) == Some(atom)
+        self.atoms(destination).iter().find(|other| other.source == atom.source) == Some(atom)
     }
 
     /// What stands in the map for a destination.
@@ -113,8 +122,7 @@ impl Space {
 
     /// Pairs of routes of one origin between which nothing decides at this destination.
     pub fn ties<'a>(&'a self, destination: &IpNet) -> impl Iterator<Item = [Atom; 2]> + 'a {
-        let atoms = self.nodes.get(destination).map(|node| &node.atoms[..]).unwrap_or_default();
-        atoms.windows(2).filter_map(|pair| {
+        self.atoms(destination).windows(2).filter_map(|pair| {
             let [a, b] = [pair[0], pair[1]];
             (a.slot != b.slot && Atom { slot: b.slot, ..a } == b).then_some([a, b])
         })
@@ -198,7 +206,7 @@ impl Space {
 
     /// What the sources of a node get, given what those of the nearest shorter one do.
     fn sources(&self, destination: &IpNet, shorter: Option<&Sources>) -> Sources {
-        let atoms = self.nodes.get(destination).map(|node| &node.atoms[..]).unwrap_or_default();
+        let atoms = self.atoms(destination);
         let mut sources = Sources::with_capacity(atoms.len());
         for atom in atoms {
             if sources.last().is_none_or(|(source, _)| *source != atom.source) {
