@@ -14,13 +14,25 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
     packet::{Segment, flag},
-    stage::proxy,
     support::{
         DEADLINE, Listener, Netns, Server,
         frames::Wire,
         world::{FAMILIES, Family},
     },
 };
+
+/// Where each kind of proxy listens.
+pub mod proxy {
+    pub const TRANSPARENT: u16 = 15001;
+    pub const PLAIN: u16 = 15002;
+    pub const MPTCP: u16 = 15003;
+    pub const DEVICE: u16 = 15004;
+    pub const V4_ONLY: u16 = 15006;
+    pub const UDP: u16 = 15053;
+    pub const UDP_PLAIN: u16 = 15054;
+    pub const UDP_DEVICE: u16 = 15055;
+    pub const UDP_V4_ONLY: u16 = 15057;
+}
 
 /// Client ports by what there is for them.
 pub mod port {
