@@ -54,11 +54,11 @@ use stage::Stage;
 use support::{Netns, is_soak};
 
 /// Packets in all: of `cargo xtask test`, and of `cargo xtask test --soak`.
-const PACKETS: u64 = 300_000;
+const PACKETS: u64 = 240_000;
 const SOAK: u64 = 10_000_000;
 
 /// Packets for each host, for each set of routes on it, and those that are counted together.
-const A_HOST: usize = 100_000;
+const A_HOST: usize = 80_000;
 const A_SET: usize = 4_000;
 const TOGETHER: usize = 2_000;
 

@@ -210,10 +210,15 @@ fn connect(from: SocketAddr, to: SocketAddr) -> TcpStream {
 /// Sends a SYN past all sockets, and returns the sequence number of its answer, seen at a device.
 fn shake(netns: &Netns, syn: Segment, device: &str) -> u32 {
     let wire = Wire::open(netns, device);
-    Wire::open(netns, "lo").send(&syn.packet().frame);
+    let sender = Wire::open(netns, "lo");
+    sender.send(&syn.packet().frame);
     let begin = Instant::now();
     while begin.elapsed() < DEADLINE {
-        let Some(frame) = wire.receive(Duration::from_secs(1)) else { continue };
+        let Some(frame) = wire.receive(Duration::from_secs(1)) else {
+            // On a busy machine an address is there a while before packets are taken for it.
+            sender.send(&syn.packet().frame);
+            continue;
+        };
         let Ok(packet) = SlicedPacket::from_ethernet(&frame) else { continue };
         let Some(TransportSlice::Tcp(tcp)) = packet.transport else { continue };
         let answers =
