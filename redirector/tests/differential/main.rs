@@ -21,7 +21,7 @@ use std::{
 };
 
 use nix::{
-    sched::{CpuSet, sched_setaffinity},
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
 };
 use redirector_common::Reason;
@@ -87,7 +87,8 @@ fn programs_do_what_the_reference_expects() {
     let count = if is_soak() { SOAK } else { PACKETS };
     let (begin, next, done) = (Instant::now(), AtomicU64::new(0), AtomicU64::new(0));
     let (next, done) = (&next, &done);
-    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let allowed = sched_getaffinity(Pid::from_raw(0)).expect("ask for the CPUs");
+    let cpus = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false));
     let work = |cpu| {
         pin(cpu);
         let mut tally = Tally::default();
@@ -100,7 +101,7 @@ fn programs_do_what_the_reference_expects() {
     };
     let mut tally = Tally::default();
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..cpus).map(|cpu| scope.spawn(move || work(cpu))).collect();
+        let workers: Vec<_> = cpus.map(|cpu| scope.spawn(move || work(cpu))).collect();
         for worker in workers {
             tally.add(&worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
