@@ -145,6 +145,10 @@ impl Routes {
         keep: fn(&mut Self, &[Change]) -> Result<()>,
     ) -> Result<Delta, Refused> {
         check_targets(changes)?;
+        let pending = self.grace.is_some() || !self.unused.is_empty();
+        if pending && !self.live.has_room_for(changes) {
+            self.tidy_now(datapath).map_err(|error| Refused::Kernel(format!("{error:#}")))?;
+        }
         let inverse = self.inverse(changes);
         let delta = self.live.plan(changes).map_err(Refused::Routes)?.commit();
         // Kept before it is live: what was once confirmed is not lost by a crash.

@@ -16,9 +16,12 @@ mod space;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use redirector_common::{Family, Protocol, entries::PortWord};
+use redirector_common::{
+    Family, Protocol,
+    entries::{NEXT_HOPS, PortWord},
+};
 
-use super::{Limits, NextHop, Origin, Prefix, Proxy, Refusal, Route};
+use super::{Limits, NextHop, Origin, Prefix, Proxy, Refusal, Route, Target};
 pub use delta::{Delta, RouteWrite, Unused};
 pub use look::{MOST_OVERRIDES, Override};
 pub use matches::Match;
@@ -97,6 +100,24 @@ impl Live {
     /// is changed then.
     pub fn plan(&mut self, changes: &[Change]) -> Result<Plan<'_>, Vec<Refusal>> {
         Plan::new(self, changes)
+    }
+
+    /// Whether changes find free slots, before those that are unused are given back. A change that does not go together is told so
+    /// by [`Live::plan`].
+    pub fn has_room_for(&self, changes: &[Change]) -> bool {
+        let added = || changes.iter().flat_map(|change| &change.add);
+        let come = added().count();
+        let proxies = added().filter_map(|route| match &route.target {
+            Target::Proxy(at) => Some(Proxy { protocol: route.protocol, at: *at }),
+            _ => None,
+        });
+        let next_hops = added().filter_map(|route| match &route.target {
+            Target::Interface(hop) => Some(hop.clone()),
+            _ => None,
+        });
+        come <= self.slots.room(self.limits.routes.min(PortWord::NUMBERS))
+            && self.proxies.has_room_for(proxies, self.limits.proxies)
+            && self.next_hops.has_room_for(next_hops, NEXT_HOPS)
     }
 
     /// What was unused is gone from the maps, and its numbers may be another's.

@@ -21,6 +21,11 @@ impl Numbers {
         self.free.push(number);
     }
 
+    /// How many below a limit nobody has.
+    pub fn room(&self, limit: u32) -> usize {
+        limit.saturating_sub(self.next) as usize + self.free.len()
+    }
+
     /// One more than the highest that was ever given out.
     pub fn end(&self) -> u32 {
         self.next

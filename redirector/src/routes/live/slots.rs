@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Borrow,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{Hash, Hasher},
     sync::Arc,
 };
@@ -81,6 +81,11 @@ impl Slots {
 
     pub fn len(&self) -> usize {
         self.count
+    }
+
+    /// How many more routes fit now, before any slot is given back.
+    pub fn room(&self, limit: u32) -> usize {
+        self.numbers.room(limit)
     }
 
     /// The lowest number that no slot has reached.
@@ -170,6 +175,12 @@ impl<T: Clone + Eq + Hash> Shared<T> {
 
     pub fn len(&self) -> usize {
         self.users.len()
+    }
+
+    /// Whether those of these things that are new fit now, before any number is given back.
+    pub fn has_room_for(&self, things: impl Iterator<Item = T>, limit: u32) -> bool {
+        let new: HashSet<T> = things.filter(|thing| !self.users.contains_key(thing)).collect();
+        new.len() <= self.numbers.room(limit)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&T, u32)> {

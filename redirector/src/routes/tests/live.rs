@@ -368,3 +368,24 @@ fn in_another_order_packets_meet_a_third_route() {
     }
     assert!(thirds > 0, "the order makes no difference");
 }
+
+#[test]
+fn a_slot_is_another_s_only_when_it_was_given_back() {
+    let mut live = Live::new(Limits { routes: 3, proxies: 1, ..Limits::default() });
+    let origin = Origin::Api;
+    let add = |text: &str| Change::new(origin, Vec::new(), vec![route(text)]);
+    let remove = |name: &str| Change::new(origin, vec![name.to_owned()], Vec::new());
+    let change = |live: &mut Live, change: Change| live.plan(&[change]).expect("it is sound").commit().unused;
+    change(&mut live, add("web:80=proxy:15001"));
+    assert!(live.has_room_for(&[add("other:81=proxy:15001")]), "the same proxy");
+    assert!(!live.has_room_for(&[add("other:81=proxy:15002")]), "a second proxy");
+    let unused = change(&mut live, remove("web"));
+    assert!(!live.has_room_for(&[add("other:81=proxy:15002")]), "its slot may be looked at");
+    live.give_back(&unused);
+    assert!(live.has_room_for(&[add("other:81=proxy:15002")]));
+    let drops = |count: u16| {
+        Change::new(origin, Vec::new(), (1..=count).map(|port| route(&format!("{port}=drop"))).collect())
+    };
+    assert!(live.has_room_for(&[drops(3)]));
+    assert!(!live.has_room_for(&[drops(4)]));
+}
