@@ -91,6 +91,10 @@ fn icmp_error(ctx: *mut __sk_buff, segment: &Segment, for_us: Result<(), Reason>
     if matches!(segment.protocol(), Protocol::Tcp) {
         return decide::settled(Reason::OtherProtocol);
     }
+    // No route leads what is from or to these anywhere.
+    if segment.flow().never_redirected() {
+        return decide::settled(Reason::OtherProtocol);
+    }
     match route::find_for(word, segment) {
         Some((_, entry)) if entry.kind == RouteKind::Proxy as u8 => decide::settled(Reason::IcmpError),
         _ => decide::settled(Reason::OtherProtocol),

@@ -83,11 +83,14 @@ fn header(flow: &Flow, asked: &[u8; TcpHdr::LEN], length: u32) -> [u8; TcpHdr::L
 #[inline(always)]
 fn segment_length(ctx: &TcContext, segment: &Segment, family: Family) -> Result<u32, i64> {
     let (network, transport) = (segment.network(), segment.transport());
-    let end = match family {
-        Family::V4 => network + usize::from(word(ctx, network + offset_of!(Ipv4Hdr, tot_len))?),
-        Family::V6 => {
-            network + Ipv6Hdr::LEN + usize::from(word(ctx, network + offset_of!(Ipv6Hdr, payload_len))?)
-        }
+    let (before, field) = match family {
+        Family::V4 => (0, offset_of!(Ipv4Hdr, tot_len)),
+        Family::V6 => (Ipv6Hdr::LEN, offset_of!(Ipv6Hdr, payload_len)),
+    };
+    let end = match word(ctx, network + field)? {
+        // Too long for the field, as what stands for several segments may be.
+        0 => ctx.len() as usize,
+        length => network + before + usize::from(length),
     };
     let [offset, flags] = ctx.load::<[u8; 2]>(transport + 12)?;
     let begin = transport + usize::from(offset >> 4) * 4;

@@ -14,13 +14,25 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
     packet::{Segment, flag},
-    stage::proxy,
     support::{
         DEADLINE, Listener, Netns, Server,
         frames::Wire,
         world::{FAMILIES, Family},
     },
 };
+
+/// Where each kind of proxy listens.
+pub mod proxy {
+    pub const TRANSPARENT: u16 = 15001;
+    pub const PLAIN: u16 = 15002;
+    pub const MPTCP: u16 = 15003;
+    pub const DEVICE: u16 = 15004;
+    pub const V4_ONLY: u16 = 15006;
+    pub const UDP: u16 = 15053;
+    pub const UDP_PLAIN: u16 = 15054;
+    pub const UDP_DEVICE: u16 = 15055;
+    pub const UDP_V4_ONLY: u16 = 15057;
+}
 
 /// Client ports by what there is for them.
 pub mod port {
@@ -198,10 +210,15 @@ fn connect(from: SocketAddr, to: SocketAddr) -> TcpStream {
 /// Sends a SYN past all sockets, and returns the sequence number of its answer, seen at a device.
 fn shake(netns: &Netns, syn: Segment, device: &str) -> u32 {
     let wire = Wire::open(netns, device);
-    Wire::open(netns, "lo").send(&syn.packet().frame);
+    let sender = Wire::open(netns, "lo");
+    sender.send(&syn.packet().frame);
     let begin = Instant::now();
     while begin.elapsed() < DEADLINE {
-        let Some(frame) = wire.receive(Duration::from_secs(1)) else { continue };
+        let Some(frame) = wire.receive(Duration::from_secs(1)) else {
+            // On a busy machine an address is there a while before packets are taken for it.
+            sender.send(&syn.packet().frame);
+            continue;
+        };
         let Ok(packet) = SlicedPacket::from_ethernet(&frame) else { continue };
         let Some(TransportSlice::Tcp(tcp)) = packet.transport else { continue };
         let answers =

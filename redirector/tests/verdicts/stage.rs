@@ -25,6 +25,8 @@ use crate::{
     table::{Counted, Expected},
 };
 
+pub use crate::sockets::proxy;
+
 /// The mark of steered packets.
 pub const MARK: u32 = 0x2000;
 
@@ -32,19 +34,6 @@ pub const MARK: u32 = 0x2000;
 const TCX_NEXT: i32 = -1;
 const TCX_DROP: i32 = 2;
 const TCX_REDIRECT: i32 = 7;
-
-/// Where each kind of proxy listens.
-pub mod proxy {
-    pub const TRANSPARENT: u16 = 15001;
-    pub const PLAIN: u16 = 15002;
-    pub const MPTCP: u16 = 15003;
-    pub const DEVICE: u16 = 15004;
-    pub const V4_ONLY: u16 = 15006;
-    pub const UDP: u16 = 15053;
-    pub const UDP_PLAIN: u16 = 15054;
-    pub const UDP_DEVICE: u16 = 15055;
-    pub const UDP_V4_ONLY: u16 = 15057;
-}
 
 /// The routes, each on a port of its own.
 pub const ROUTES: &[&str] = &[

@@ -257,6 +257,27 @@ proptest! {
     }
 }
 
+/// A proxy whose number is another's too would have its address overwritten, and be gone with the other.
+#[test]
+fn what_a_refused_change_leads_to_keeps_its_number() {
+    let plan = |live: &mut Live, texts: &[&str]| {
+        let routes = texts.iter().map(|text| route(text)).collect();
+        let change = live.replacement(Origin::Files, routes);
+        live.plan(&[change]).map(|plan| plan.commit()).map_err(|_refusals| ())
+    };
+    for (target, another) in [("proxy:15001", "proxy:15002"), ("interface:a", "interface:b")] {
+        let mut live = Live::new(Limits::default());
+        let keep = format!("keep:80={target}");
+        plan(&mut live, &[&keep]).expect("one route");
+        // It ties, in place of the only route that leads there.
+        plan(&mut live, &[&format!("tie:81={target}"), "tied:81=pass"]).expect_err("a tie");
+        plan(&mut live, &[&keep, &format!("new:90={another}")]).expect("two routes");
+        let mut targets: Vec<u32> = live.routes().map(|(_, slot)| slot.entry.target).collect();
+        targets.sort_unstable();
+        assert_eq!(targets, [0, 1], "{target} and {another}");
+    }
+}
+
 proptest! {
     // Each looks at the maps after each single write.
     #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]

@@ -12,6 +12,11 @@ impl Drop for Plan<'_> {
         if self.committed {
             return;
         }
+        // First, so that what both lead to is in use all along: its number is nobody else's.
+        if self.targets_released {
+            let released = self.retargeted.iter().chain(&self.removed);
+            released.for_each(|(_, slot)| restore_target(self.live, slot));
+        }
         std::mem::take(&mut self.numbers).iter().for_each(|number| self.live.classes.give_back(*number));
         for number in std::mem::take(&mut self.added) {
             let Some(slot) = self.live.slots.remove(number) else { continue };
@@ -20,18 +25,12 @@ impl Drop for Plan<'_> {
             self.live.slots.give_back(number);
         }
         for (number, old) in std::mem::take(&mut self.retargeted) {
-            if let Some(new) = self.live.slots.replace(number, old.clone()) {
+            if let Some(new) = self.live.slots.replace(number, old) {
                 discard_target(self.live, &new.route);
-            }
-            if self.targets_released {
-                restore_target(self.live, &old);
             }
         }
         for (number, slot) in std::mem::take(&mut self.removed) {
             self.edit(number, slot.origin, &slot.route, true);
-            if self.targets_released {
-                restore_target(self.live, &slot);
-            }
             self.live.slots.restore(number, slot);
         }
         for (index, port) in self.touched.keys() {
