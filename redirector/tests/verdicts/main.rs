@@ -35,10 +35,10 @@ use table::Row;
 const VERIFIED: [(&str, u32); 6] = [
     ("learn_listener", 543),
     ("sk_lookup", 4914),
-    ("tc_ingress", 16198),
+    ("tc_ingress", 17148),
     ("tc_ingress_idle", 2),
-    ("tc_ingress_l3", 15950),
-    ("tc_ingress_port", 16558),
+    ("tc_ingress_l3", 16911),
+    ("tc_ingress_port", 17319),
 ];
 
 /// The most of them that a program may have. The kernel's own limit is 1,000,000.
