@@ -65,9 +65,9 @@ impl Host {
     /// Whether this answers a SYN cookie, which a listener takes.
     pub fn is_cookie(&self, segment: &Segment, listener: SocketAddr) -> bool {
         let is = |(flow, sequence, acknowledgment): &(Flow, u32, u32)| {
-            *flow == segment.flow
-                && *sequence == segment.sequence
-                && *acknowledgment == segment.acknowledgment
+            // The cookie says which of four segment sizes it is for; those here are for the first.
+            let size = segment.acknowledgment.wrapping_sub(*acknowledgment);
+            *flow == segment.flow && *sequence == segment.sequence && size < 4
         };
         self.cookie_listeners.contains(&listener) && segment.ends_handshake() && self.cookies.iter().any(is)
     }

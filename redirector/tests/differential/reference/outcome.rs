@@ -63,8 +63,10 @@ pub fn carry_out(host: &Host, packet: &Packet, segment: Option<Segment>, decisio
                     bytes = answer;
                     TCX_REDIRECT
                 }
-                // Counted as answered all the same.
-                None => TCX_DROP,
+                None => {
+                    verdict = Verdict::Dropped;
+                    TCX_DROP
+                }
             },
         },
         (Verdict::Dropped, _) => TCX_DROP,
