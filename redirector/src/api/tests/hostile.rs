@@ -133,11 +133,12 @@ fn who_dawdles_is_cut_off_and_keeps_nobody_waiting() {
 
 #[test]
 fn who_does_not_read_the_answer_is_cut_off() {
-    let bounds = crate::api::connection::Bounds { connections: 1, ..impatient() };
+    // Long enough for the routes below to be read on a busy machine.
+    let bounds = Bounds { connections: 1, age: Duration::from_secs(3), ..Bounds::default() };
     let stage = Stage::with(Fake::default(), bounds);
     let many: Vec<_> = (1..=3000).map(|port| route(&format!("r{port}"), port)["routes"][0].clone()).collect();
-    let bounds = serde_json::json!({ "version": 1, "routes": many });
-    stage.expect(200, Method::PUT, "/v1/routes", Some(bounds));
+    let document = serde_json::json!({ "version": 1, "routes": many });
+    stage.expect(200, Method::PUT, "/v1/routes", Some(document));
     let mut deaf = stage.connect();
     deaf.write_all(b"GET /v1/routes HTTP/1.1\r\nhost: a\r\n\r\n").expect("write");
     // The one place is free again while the deaf one still holds its end.
