@@ -181,23 +181,28 @@ pub fn restart(settings: &[&str]) {
 }
 
 /// How far the end has come.
-pub struct Progress(Instant);
+pub struct Progress {
+    /// When it is said next.
+    next: Instant,
+}
 
 impl Progress {
     /// Nothing is said of an end that takes no longer than this.
+    const QUICK: Duration = Duration::from_millis(200);
+    /// From one line to the next.
     const PAUSE: Duration = Duration::from_secs(1);
 
     /// It begins.
     pub fn begin() -> Self {
-        Self(Instant::now())
+        Self { next: Instant::now() + Self::QUICK }
     }
 
     /// So many interfaces are left. Now and then that is said, also to the service manager, which waits as long as it is told so.
     pub fn left(&mut self, interfaces: usize) {
-        if interfaces == 0 || self.0.elapsed() < Self::PAUSE {
+        if interfaces == 0 || Instant::now() < self.next {
             return;
         }
-        self.0 = Instant::now();
+        self.next = Instant::now() + Self::PAUSE;
         let left = count(interfaces, "interface");
         tracing::info!(
             "ending: nothing is redirected any more; the kernel has {left} left to take the program off"

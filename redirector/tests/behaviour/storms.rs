@@ -148,7 +148,7 @@ fn at_its_end_an_agent_gives_all_traffic_up_before_it_takes_its_programs_off() {
             world.assert_reaches_from(&later, (family.server(), PORT), "proxy");
         }
         agent.signal(Signal::SIGTERM);
-        // Said after a second, while it takes them off.
+        // Said while it takes them off, of which each takes milliseconds.
         let line = agent.wait_for("ending: nothing is redirected any more");
         assert!(line.contains("interfaces left") || line.contains("1 interface left"), "{line}");
         for family in FAMILIES {

@@ -13,10 +13,12 @@ use std::{
     process::{Child, Command, Stdio},
     sync::mpsc::{Sender, channel},
     thread,
+    time::Instant,
 };
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::{
+    errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
     sys::{prctl, signal::Signal},
@@ -24,7 +26,7 @@ use nix::{
 };
 use seccompiler::BpfProgram;
 
-use super::{Agent, Netns, files::Directory};
+use super::{Agent, DEADLINE, Netns, files::Directory};
 
 /// The restrictions.
 pub struct Confinement {
@@ -216,6 +218,15 @@ fn make(kind: &str, target: &Path, flags: MsFlags) {
 }
 
 fn set(source: &str, target: &Path, flags: MsFlags) {
-    mount(Some(source), target, None::<&str>, flags, None::<&str>)
-        .unwrap_or_else(|error| panic!("mount {source} at {}: {error}", target.display()));
+    let begin = Instant::now();
+    loop {
+        match mount(Some(source), target, None::<&str>, flags, None::<&str>) {
+            // Read-only it cannot be while the kernel has yet to let go of a file that was written to.
+            Err(Errno::EBUSY) if begin.elapsed() < DEADLINE => thread::yield_now(),
+            result => {
+                return result
+                    .unwrap_or_else(|error| panic!("mount {source} at {}: {error}", target.display()));
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The service manager's end of systemd's notify protocol.
 
-use std::{os::unix::net::UnixDatagram, path::Path};
+use std::{io::ErrorKind, os::unix::net::UnixDatagram, path::Path};
 
 use super::{DEADLINE, QUIET, files::Directory};
 
@@ -58,7 +58,13 @@ impl ServiceManager {
     #[track_caller]
     fn receive(&self) -> Vec<String> {
         let mut buffer = [0; 4096];
-        let length = self.socket.recv(&mut buffer).expect("the service tells how it is");
+        let length = loop {
+            match self.socket.recv(&mut buffer) {
+                // Where there is a time limit, no signal leaves the call as it was (signal(7)).
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                told => break told.expect("the service tells how it is"),
+            }
+        };
         let text = std::str::from_utf8(&buffer[..length]).expect("it writes UTF-8");
         text.lines().map(str::to_owned).collect()
     }
