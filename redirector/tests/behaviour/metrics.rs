@@ -316,7 +316,7 @@ fn new_connections(moved: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
         let Some((name, labels)) = sample.split_once('{') else { continue };
         let Some((_, short)) = names.iter().find(|(long, _)| *long == name) else { continue };
         // Hosts speak of themselves too, by multicast.
-        let others = ["established", "local", "not-new", "extension-header", "not-ip"];
+        let others = ["established", "local", "not-new", "other-protocol", "not-ip"];
         if !others.iter().any(|reason| labels.contains(&format!("\"{reason}\""))) {
             shown.insert(format!("{short}{{{labels}"), *change);
         }
