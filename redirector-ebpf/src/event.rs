@@ -7,13 +7,14 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use redirector_common::{
-    Flow, Protocol, Reason, Verdict,
+    Family, Flow, Protocol, Reason, Verdict,
     entries::{DATAGRAMS_QUIET, DatagramKey, EventRate, EventSettings, FlowEvent},
 };
 
 use crate::{
+    link::Link,
     maps::{DATAGRAMS, EVENT_LOSSES, EVENT_RATE, EVENTS, FLOW_EVENTS},
-    packet::Segment,
+    packet::{Headers, Segment, look::addresses},
 };
 
 /// In nanoseconds.
@@ -36,8 +37,29 @@ pub fn wants_all() -> bool {
 
 /// Tells of a connection to a port that no route names.
 #[inline(always)]
-pub fn tell_unnamed(ctx: &TcContext, segment: &Segment) {
-    event(ctx.skb.skb, segment, (Verdict::Passed as u32) << 8 | Reason::NoRoute as u32, FlowEvent::NO_PORT);
+pub fn tell_unnamed<L: Link>(ctx: &TcContext, headers: &Headers) {
+    let ports = u32::from(headers.source_port) << 16 | u32::from(headers.destination_port);
+    unnamed(ctx.skb.skb, L::NETWORK as u32, (headers.family as u32) << 1 | headers.protocol as u32, ports);
+}
+
+/// Not even the addresses are read before somebody wants to know them, and then with a part of the stack that others use too.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn unnamed(ctx: *mut __sk_buff, network: u32, kind: u32, ports: u32) -> i32 {
+    let family = if kind & 2 == 0 { Family::V4 } else { Family::V6 };
+    let Ok([source, destination]) = addresses(&TcContext::new(ctx), family, network as usize & 0xff) else {
+        return 0;
+    };
+    let protocol = if kind & 1 == 0 { Protocol::Tcp } else { Protocol::Udp };
+    let segment = Segment::of(&Flow {
+        family,
+        protocol,
+        source,
+        destination,
+        source_port: (ports >> 16) as u16,
+        destination_port: ports as u16,
+    });
+    event(ctx, &segment, (Verdict::Passed as u32) << 8 | Reason::NoRoute as u32, FlowEvent::NO_PORT)
 }
 
 /// Global for the verifier's sake, as [`decide`](crate::decide).

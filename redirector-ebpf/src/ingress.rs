@@ -57,8 +57,8 @@ fn routed<L: Link>(
 ) -> Result<Outcome, Reason> {
     let word = route::port(headers.family, headers.protocol, headers.destination_port);
     if word == PortWord::NONE {
-        if headers.opens() && event::wants_all() {
-            unnamed::<L>(ctx, headers);
+        if headers.opens() && event::wants_all() && !trial::asks(ctx) {
+            event::tell_unnamed::<L>(ctx, headers);
         }
         return Err(Reason::NoRoute);
     }
@@ -98,17 +98,6 @@ fn conclude<L: Link>(ctx: &TcContext, segment: &Segment, outcome: &Outcome) -> i
         Verdict::Reset => answer::send(ctx, segment),
         Verdict::Dropped => TCX_DROP,
         _ => TCX_NEXT,
-    }
-}
-
-/// Tells of a new connection to a port that no route names, while somebody wants to know of these too.
-#[inline(always)]
-fn unnamed<L: Link>(ctx: &TcContext, headers: &Headers) {
-    if let Ok(destination) = headers.destination::<L>(ctx)
-        && let Ok(segment) = headers.segment::<L>(ctx, destination)
-        && !trial::asks(ctx)
-    {
-        event::tell_unnamed(ctx, &segment);
     }
 }
 

@@ -146,7 +146,22 @@ fn ipv6(ctx: &TcContext, segment: &mut Segment, network: usize) -> Result<Shape,
     }
 }
 
-/// Source and destination.
+/// Source and destination of a packet whose IP header is at an offset.
+///
+/// # Errors
+///
+/// The packet ends before.
+#[inline(always)]
+pub fn addresses(ctx: &TcContext, family: Family, network: usize) -> Result<[Address; 2], Reason> {
+    match family {
+        Family::V4 => {
+            let [source, destination] = load(ctx, network + offset_of!(Ipv4Hdr, src_addr))?;
+            Ok([Address::v4(source), Address::v4(destination)])
+        }
+        Family::V6 => ipv6_addresses(ctx, network),
+    }
+}
+
 #[inline(always)]
 pub fn ipv6_addresses(ctx: &TcContext, network: usize) -> Result<[Address; 2], Reason> {
     load(ctx, network + offset_of!(Ipv6Hdr, src_addr))

@@ -35,7 +35,7 @@ pub struct Headers {
     /// Host order.
     pub destination_port: u16,
     /// Host order.
-    source_port: u16,
+    pub source_port: u16,
     /// Where the transport header begins, in bytes from the start of the packet.
     transport: u16,
     flags: Flags,

@@ -32,6 +32,20 @@ pub struct Segment {
 const MOST_TRANSPORT: usize = 0x7ff;
 
 impl Segment {
+    /// One of which no more is known.
+    #[inline(always)]
+    pub fn of(flow: &Flow) -> Self {
+        Self {
+            source: flow.source,
+            destination: flow.destination,
+            source_port: flow.source_port,
+            destination_port: flow.destination_port,
+            is_v6: flow.family as u8,
+            is_udp: flow.protocol as u8,
+            ..Self::default()
+        }
+    }
+
     /// What its route is chosen by.
     #[inline(always)]
     pub fn flow(&self) -> Flow {
