@@ -6,9 +6,11 @@ mod files;
 mod following;
 mod moves;
 pub(crate) mod report;
+mod requests;
 mod rereading;
 mod routes;
 mod states;
+mod upkeep;
 mod views;
 
 use std::{collections::BTreeMap, mem, path::PathBuf, sync::Arc, time::Duration};
@@ -20,21 +22,19 @@ use tokio::{
 };
 
 use crate::{
-    api, config,
-    datapath::{Datapath, Hook, Marking, Repair},
-    explain::{self, Explanation, Question},
+    api,
+    datapath::{Datapath, Marking},
     failure::{Exit, Failure},
     flows::Flows,
-    host::{self, Lock, Movable, Netfilter, Order, PolicyRouting, Watch},
-    metrics::{BEAT, Metrics, Repaired, Server, Stage},
-    routes::{Origin, live::Change},
+    host::{self, Lock, Movable, Netfilter, PolicyRouting, Watch},
+    metrics::{BEAT, Metrics, Server, Stage},
     service::{self, Watchdog},
     settings::{MetricsListen, OnExit, Settings},
     state::State,
     sys,
 };
 use capture::Captures;
-use command::{Changed, Command, Handle, Refused, Unexplained};
+use command::{Handle, Refused};
 use files::Files;
 use following::Following;
 use report::Progress;
@@ -165,164 +165,8 @@ pub async fn run(mut settings: Settings, config: Option<PathBuf>, over: Over) ->
     Ok(())
 }
 
-/// So many routes take much more memory while they are read than afterwards.
-const MANY: usize = 1000;
-
 /// How long after a change of the files, or of what is ours, it is looked at.
 const SETTLED: Duration = Duration::from_millis(100);
-
-impl Agent {
-    /// Answers a command. Whoever asked may have stopped waiting.
-    fn answer(&mut self, command: Command) {
-        match command {
-            Command::Routes(reply) => match views::routes(&self.routes, &mut self.datapath) {
-                Ok(views) => drop(reply.send(views)),
-                Err(error) => report::failed(Err(error)),
-            },
-            Command::Interfaces(reply) => match views::interfaces(&self.datapath) {
-                Ok(views) => drop(reply.send(views)),
-                Err(error) => report::failed(Err(error)),
-            },
-            Command::Status(reply) => drop(reply.send(views::status(&self.routes, &self.metrics))),
-            Command::Explain { question, reply } => drop(reply.send(self.explain(question))),
-            Command::Change { request, dry_run, since, reply } => {
-                let changed =
-                    self.routes.requested(request).and_then(|change| self.change(&[change], dry_run));
-                if changed.is_ok() && !dry_run {
-                    self.metrics.propagated(Origin::Api, since.elapsed());
-                }
-                drop(reply.send(changed));
-            }
-            Command::Reload { dry_run: true, reply } => drop(reply.send(self.apply_files(true))),
-            Command::Reload { dry_run: false, reply } => drop(reply.send(self.reload())),
-        }
-    }
-
-    /// Why a connection is, or is not, redirected.
-    fn explain(&mut self, question: Question) -> Result<Explanation, Unexplained> {
-        let place = self.following.place(&question.interface, &self.datapath)?;
-        explain::explain(question, &place, &self.routes.live, &mut self.datapath)
-            .map_err(|error| Unexplained::Kernel(format!("{error:#}")))
-    }
-
-    /// Changes routes, and follows what comes of it.
-    fn change(&mut self, changes: &[Change], dry_run: bool) -> Result<Changed, Refused> {
-        let (changed, delta) = self.routes.change(&mut self.datapath, changes, dry_run)?;
-        // What is written is live; the rest is reported, not refused.
-        if !delta.next_hops.is_empty() {
-            report::failed(self.following.describe(&mut self.datapath));
-        }
-        if !delta.proxies.is_empty() {
-            report::failed(routes::learn(&mut self.datapath, delta.proxies));
-        }
-        if !delta.words.is_empty() || !delta.prefixes.is_empty() {
-            report::failed(self.make_way());
-        }
-        self.metrics.published(&self.routes.live);
-        if changes.iter().map(|change| change.remove.len() + change.add.len()).sum::<usize>() > MANY {
-            sys::memory::give_back();
-        }
-        Ok(changed)
-    }
-
-    /// Reads the files again and applies their routes, or refuses them whole and keeps the old ones.
-    fn reload(&mut self) -> Result<Changed, String> {
-        let begin = Instant::now();
-        let result = self.apply_files(false);
-        sys::memory::give_back();
-        self.metrics.reloaded(result.is_ok());
-        report::failed(self.routes.state.set_refusal(result.as_ref().err()));
-        if let Ok(Changed { restart, .. }) = &result {
-            self.metrics.propagated(Origin::Files, begin.elapsed());
-            if *restart != self.restart {
-                report::restart(restart);
-                report::failed(self.routes.state.set_restart(restart));
-                self.restart.clone_from(restart);
-            }
-        }
-        result
-    }
-
-    fn apply_files(&mut self, dry_run: bool) -> Result<Changed, String> {
-        let mut settings = config::read(self.config.as_deref()).map_err(|errors| {
-            let errors: Vec<_> = errors.errors.iter().map(ToString::to_string).collect();
-            errors.join("\n")
-        })?;
-        let routes = settings.routes.remove(&Origin::Files).unwrap_or_default();
-        let change = self.routes.live.replacement(Origin::Files, routes);
-        let changed = self.change(&[change], dry_run).map_err(|refused| match refused {
-            Refused::Routes(refusals) => {
-                let lines: Vec<_> =
-                    refusals.iter().map(|refusal| settings.route_places.explain(refusal)).collect();
-                lines.join("\n")
-            }
-            refused => refused.to_string(),
-        })?;
-        let restart = (self.over)(settings).differences(&self.settings);
-        Ok(Changed { restart, ..changed })
-    }
-
-    /// Repairs what others have changed, and says so.
-    fn reconcile(&mut self) -> anyhow::Result<()> {
-        self.following.look_at_all()?;
-        self.follow()?;
-        let rules = self.routing.repair()?;
-        self.metrics.repaired(Repaired::Rules, rules.len());
-        let rules = rules
-            .into_iter()
-            .map(|rule| Repair::Done(format!("{rule}: added again, for somebody had removed it")));
-        report::repairs(&rules.collect::<Vec<_>>());
-        let order = self.routing.come_first(self.movable)?;
-        self.metrics.repaired(Repaired::Order, matches!(order, Some(Order::Moved { .. })).into());
-        report::order(order);
-        let programs = self.datapath.repair(self.following.settled());
-        let done = programs.iter().filter(|repair| matches!(repair, Repair::Done(_))).count();
-        self.metrics.repaired(Repaired::Programs, done);
-        report::repairs(&programs);
-        self.observe()?;
-        report::failed(self.routes.unsteer(&mut self.datapath));
-        if !self.netfilter.repair()? {
-            return Ok(());
-        }
-        self.metrics.repaired(Repaired::Netfilter, 1);
-        self.make_way()
-    }
-
-    /// Follows interfaces and addresses.
-    fn follow(&mut self) -> anyhow::Result<()> {
-        let repaired = self.following.follow(&mut self.datapath)?;
-        self.metrics.repaired(Repaired::Programs, repaired);
-        self.observe()
-    }
-
-    /// Records what is attached.
-    fn observe(&self) -> anyhow::Result<()> {
-        for (state, number) in self.following.count() {
-            self.metrics.interfaces(state, number);
-        }
-        for hook in [Hook::Tcx, Hook::Clsact] {
-            self.metrics.attached(hook, self.datapath.attached_at(hook));
-        }
-        self.metrics.takes(self.datapath.takes());
-        Ok(())
-    }
-
-    /// Follows NAT that comes and goes.
-    fn follow_nat(&mut self) -> anyhow::Result<()> {
-        if self.netfilter.follow()? { self.make_way() } else { Ok(()) }
-    }
-
-    /// Has connections that NAT has translated make way for steered ones. What the host itself opened is never
-    /// steered.
-    fn make_way(&self) -> anyhow::Result<()> {
-        if !self.netfilter.is_active() {
-            return Ok(());
-        }
-        let own = host::addresses()?;
-        let live = &self.routes.live;
-        self.netfilter.make_way(|flow| live.is_steered(flow) && !own.contains(&flow.source.ip(flow.family)))
-    }
-}
 
 /// Everything but what steers: programs, maps, listeners, rules.
 #[expect(clippy::too_many_arguments, reason = "the parts of the agent, each once")]

@@ -1,16 +1,11 @@
 //! The routes of the running agent: changed as a whole or not at all, and written while packets flow.
 
-use std::{
-    cell::OnceCell,
-    collections::HashSet,
-    net::{IpAddr, SocketAddr},
-};
+mod first;
+mod possible;
+mod tidy;
 
-use anyhow::{Context as _, Result, anyhow};
-use redirector_common::{
-    Family, Protocol,
-    entries::{ProxyEntry, port_index},
-};
+use anyhow::{Result, anyhow};
+use redirector_common::entries::ProxyEntry;
 use tokio::task::JoinHandle;
 
 use super::{
@@ -20,14 +15,14 @@ use super::{
 use crate::{
     datapath::{Datapath, ListenerAddress},
     flows::Flows,
-    host,
     routes::{
-        self, Origin, PortRange, Protected, Refusal, Route, RouteSets, Target,
+        self, Origin, PortRange, Protected,
         live::{Change, Delta, Live, Unused},
     },
     state::State,
-    sys,
 };
+pub use first::First;
+pub use possible::check_targets;
 
 /// The routes, and what is to go of those that there were.
 pub struct Routes {
@@ -42,35 +37,6 @@ pub struct Routes {
     unused: Unused,
     /// Unused when a grace period began, which this awaits.
     grace: Option<(JoinHandle<()>, Unused)>,
-}
-
-/// The routes that an agent begins with, planned before anything of the host is touched.
-pub struct First {
-    live: Live,
-    delta: Delta,
-    protect: Vec<Protected>,
-}
-
-impl First {
-    /// Plans them.
-    ///
-    /// # Errors
-    ///
-    /// They are wrong, do not go together, or ask for what this host cannot do.
-    pub fn new(sets: RouteSets, protect: Vec<Protected>, limits: routes::Limits) -> Result<Self, Refused> {
-        let built_in = routes::built_in(&protect, routes::own_ports(sets.values().flatten()));
-        let sets = sets.into_iter().chain([(Origin::BuiltIn, built_in)]);
-        let changes: Vec<_> = sets.map(|(origin, routes)| Change::new(origin, Vec::new(), routes)).collect();
-        check_targets(&changes)?;
-        let mut live = Live::new(limits);
-        let delta = live.plan(&changes).map_err(Refused::Routes)?.commit();
-        Ok(Self { live, delta, protect })
-    }
-
-    /// The proxies that they lead to.
-    pub fn proxies(self) -> Vec<ProxyEntry> {
-        self.delta.proxies.into_iter().map(|(_, proxy)| proxy).collect()
-    }
 }
 
 impl Routes {
@@ -222,68 +188,6 @@ impl Routes {
         datapath.apply(delta)
     }
 
-    /// Waits until what is unused may go, and then until it went. Nothing to do: waits for ever.
-    pub async fn tidied(&mut self, datapath: &mut Datapath) -> Result<()> {
-        if self.grace.is_none() {
-            if self.unused.is_empty() {
-                return std::future::pending().await;
-            }
-            let unused = std::mem::take(&mut self.unused);
-            // Not on this thread, which has other things to do.
-            let grace = tokio::task::spawn_blocking(|| report::failed(grace_period()));
-            self.grace = Some((grace, unused));
-        }
-        if let Some((grace, _)) = &mut self.grace {
-            // Whoever is no longer waited for, for something else came first, is waited for again.
-            grace.await.context("wait for a grace period")?;
-        }
-        match self.grace.take() {
-            Some((_, unused)) => self.remove(datapath, &unused),
-            None => Ok(()),
-        }
-    }
-
-    /// Has packets of ports that no route steers any more pass without a look-up of their connection, when the last connection
-    /// to a foreign address has ended that was steered there.
-    pub fn unsteer(&mut self, datapath: &mut Datapath) -> Result<()> {
-        if !self.outlived {
-            return Ok(());
-        }
-        // Most changes leave no such port, and then nobody has to be asked.
-        let steered = OnceCell::new();
-        let mut outlived = false;
-        let forgotten = self.live.unsteer(|index| {
-            let ended =
-                steered.get_or_init(steered_ports).as_ref().is_ok_and(|ports| !ports.contains(&index));
-            outlived |= !ended;
-            ended
-        });
-        datapath.set_words(&forgotten)?;
-        self.outlived = outlived;
-        match steered.into_inner() {
-            Some(Err(error)) => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    fn tidy_now(&mut self, datapath: &mut Datapath) -> Result<()> {
-        grace_period()?;
-        if let Some((grace, unused)) = self.grace.take() {
-            grace.abort();
-            self.remove(datapath, &unused)?;
-        }
-        let unused = std::mem::take(&mut self.unused);
-        self.remove(datapath, &unused)
-    }
-
-    fn remove(&mut self, datapath: &mut Datapath, unused: &Unused) -> Result<()> {
-        // What they decided is told by their names.
-        self.flows.read();
-        datapath.remove_unused(unused)?;
-        self.live.give_back(unused);
-        Ok(())
-    }
-
     /// Keeps the built-in routes at what the proxies of the others ask for.
     fn follow_proxies(&mut self, datapath: &mut Datapath) -> Result<(), Refused> {
         let own = self.live.proxies().filter_map(|(proxy, _)| {
@@ -337,78 +241,6 @@ impl Routes {
 
 fn concerns_api(changes: &[Change]) -> bool {
     changes.iter().any(|change| change.origin == Origin::Api)
-}
-
-/// The ports, by their index in `PORTS`, at which a connection ends here that is to a foreign address.
-fn steered_ports() -> Result<HashSet<u32>> {
-    let own: HashSet<IpAddr> = host::addresses()?.into_iter().collect();
-    let foreign = host::connections()?.into_iter();
-    let foreign = foreign.filter(|(_, end)| !end.ip().is_loopback() && !own.contains(&end.ip()));
-    let family = |end: SocketAddr| if end.is_ipv4() { Family::V4 } else { Family::V6 };
-    Ok(foreign.map(|(protocol, end)| port_index(family(end), protocol, end.port())).collect())
-}
-
-/// Where the kernel was built without the call, a while does: no packet is so long on its way.
-fn grace_period() -> Result<()> {
-    match sys::grace_period() {
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            Ok(())
-        }
-        result => result.context("wait until no packet is on its way with an older route"),
-    }
-}
-
-/// Refuses what this host cannot do for a route.
-pub fn check_targets(changes: &[Change]) -> Result<(), Refused> {
-    let routes =
-        || changes.iter().flat_map(|change| change.add.iter().map(|route| (change.origin, &**route)));
-    let own = own_addresses(routes().map(|(_, route)| route))?;
-    let local_ports = local_ports(routes().map(|(_, route)| route))?;
-    let wrong: Vec<_> = routes()
-        .filter_map(|(origin, route)| {
-            let answers = local_ports.map_or(Ok(()), |ports| route.check_answers(ports));
-            let error = answers.and_then(|()| check_target(route, &own)).err()?;
-            let name = route.name.clone();
-            Some(Refusal::Route { origin, name, error })
-        })
-        .collect();
-    if wrong.is_empty() { Ok(()) } else { Err(Refused::Routes(wrong)) }
-}
-
-/// The ports at which answers arrive to this host's own sockets, if any route is of UDP.
-fn local_ports<'a>(mut routes: impl Iterator<Item = &'a Route>) -> Result<Option<PortRange>, Refused> {
-    if !routes.any(|route| route.protocol == Protocol::Udp) {
-        return Ok(None);
-    }
-    host::local_ports().map(Some).map_err(|error| Refused::Host(format!("{error:#}")))
-}
-
-/// This host's addresses, if any route asks for one.
-fn own_addresses<'a>(mut routes: impl Iterator<Item = &'a Route>) -> Result<Vec<IpAddr>, Refused> {
-    let asks = |route: &Route| {
-        matches!(&route.target, Target::Proxy(proxy)
-        if proxy.addresses().any(|address| !address.is_loopback()))
-    };
-    if !routes.any(asks) {
-        return Ok(Vec::new());
-    }
-    host::addresses().map_err(|error| Refused::Host(format!("{error:#}")))
-}
-
-fn check_target(route: &Route, own: &[IpAddr]) -> Result<(), routes::RouteError> {
-    let Target::Proxy(proxy) = &route.target else { return Ok(()) };
-    let foreign = proxy.addresses().find(|address| !address.is_loopback() && !own.contains(address));
-    match foreign {
-        None => Ok(()),
-        Some(address) => {
-            let here: Vec<_> = own.iter().map(ToString::to_string).collect();
-            Err(routes::RouteError::new(format!(
-                "the proxy's address {address} is not of this host: addresses here: {}",
-                here.join(", ")
-            )))
-        }
-    }
 }
 
 /// Has the kernel look for the listeners of these proxies, and says what it found.
