@@ -207,7 +207,8 @@ impl Answer {
         let failure = Failure::new(exit, anyhow!(lines.join("\n")));
         Err(match error["code"].as_str() {
             Some("exists") => failure.hint("`redirector route apply` replaces routes"),
-            Some("not-found") => failure.hint(
+            // What else there is not, the agent itself says what there is of it.
+            Some("not-found") if error["details"].as_array().is_some_and(|details| !details.is_empty()) => failure.hint(
                 "`redirector route list` shows what there is; only routes of the origin api are changed so",
             ),
             Some("not-permitted") => failure.hint("run it as root, or as a member of the socket's group"),

@@ -177,6 +177,11 @@ fn list(mut document: Value, output: Format) -> Result<(), Failure> {
     }
     let mut out = io::BufWriter::new(anstream::stdout().lock());
     let flows: Vec<Value> = super::route::listed(document["flows"].take())?;
+    if flows.is_empty() && output == Format::Table {
+        eprintln!(
+            "none yet, of those asked for: a connection is told of when it comes to a port that a route names"
+        );
+    }
     for mut flow in flows {
         if output == Format::Jsonl {
             // What stands alone says of which version it is.
