@@ -31,7 +31,7 @@ use stage::{MARK, SkLookup, Stage, on_stage};
 use table::Row;
 
 /// Instructions that the verifier went through, at the last change of this table, by Linux 6.18. That of 6.1 goes through
-/// about twice as many.
+/// a third more.
 const VERIFIED: [(&str, u32); 6] = [
     ("learn_listener", 543),
     ("sk_lookup", 4914),
@@ -41,8 +41,12 @@ const VERIFIED: [(&str, u32); 6] = [
     ("tc_ingress_port", 17319),
 ];
 
-/// The most of them that a program may have. The kernel's own limit is 1,000,000.
-const MOST_VERIFIED: u32 = 20_000;
+/// The kernel of the table, and by how much its figures may be exceeded before somebody has to look, in percent.
+const TABLE: (&str, u32) = ("6.18.", 110);
+
+/// The most of them that a program may have, by that kernel and newer ones, and by older ones, whose verifiers see less often that
+/// two ways lead to the same. The kernel's own limit is 1,000,000.
+const MOST_VERIFIED: [u32; 2] = [20_000, 25_000];
 
 /// Marks that a packet may bring along. Whatever is in them stays.
 const MARKS: [u32; 2] = [0, !MARK];
@@ -89,8 +93,20 @@ fn every_program_is_cheap_to_verify() {
         for ((name, instructions), (_, before)) in now.iter().zip(VERIFIED) {
             println!("{name:16} {instructions:>9} {before:>9}");
         }
-        let most = now.iter().max_by_key(|(_, instructions)| instructions).expect("there are programs");
-        assert!(most.1 < MOST_VERIFIED, "{} has {} verified instructions", most.0, most.1);
+        let release = nix::sys::utsname::uname().expect("ask which kernel this is");
+        let release = release.release().to_string_lossy();
+        let is_old = ["6.1.", "6.6.", "6.12."].iter().any(|old| release.starts_with(old));
+        for ((name, instructions), (_, before)) in now.iter().zip(VERIFIED) {
+            let most = MOST_VERIFIED[usize::from(is_old)];
+            assert!(*instructions < most, "{name} has {instructions} verified instructions, of {most}");
+            if release.starts_with(TABLE.0) {
+                let limit = before * TABLE.1 / 100;
+                assert!(
+                    *instructions <= limit,
+                    "{name} has {instructions} verified instructions, not {before}"
+                );
+            }
+        }
     });
 }
 
