@@ -25,6 +25,7 @@ pub mod netns;
 pub mod openmetrics;
 pub mod router;
 pub mod seccomp;
+pub mod segments;
 pub mod server;
 pub mod service_manager;
 pub mod snapshot;
