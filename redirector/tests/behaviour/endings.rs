@@ -117,7 +117,8 @@ fn a_reset_that_no_connection_has_passes() {
         }
         let summary = agent.stop();
         assert_eq!((summary.packets("passed", "local"), summary.packets("passed", "not-new")), (4, 4));
-        assert_eq!((summary.connections("all"), summary.reasons().len()), (0, 2), "{summary:?}");
+        assert_eq!(summary.connections("all"), 0);
+        assert!(summary.reasons().iter().all(|reason| reason.starts_with("passed")), "{summary:?}");
     });
 }
 

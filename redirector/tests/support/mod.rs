@@ -30,6 +30,7 @@ pub mod server;
 pub mod service_manager;
 pub mod snapshot;
 pub mod summary;
+pub mod tags;
 pub mod tap;
 pub mod tunnel;
 pub mod turnover;
