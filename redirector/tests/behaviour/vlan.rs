@@ -1,10 +1,86 @@
-//! VLAN interfaces, where the kernel has them.
+//! Tagged frames, and VLAN interfaces where the kernel has them.
 
 use crate::support::{
-    Connection, Netns, World, at_each_hook,
+    Connection, Hook, Netns, World, at_each_hook,
+    frames::{ETH_P_8021AD, ETH_P_8021Q, ETH_P_LOCAL, Wire, ethernet, flag, tcp, udp},
     kernel::has_device,
+    tags::{Received, tagged},
+    tap::{Place, Tap},
     world::{FAMILIES, HOST_MAC, NODE_MAC, PORT},
 };
+
+#[test]
+fn tagged_frames_pass_unchanged_whatever_their_tags() {
+    at_each_hook(|world| {
+        let (proxy, _datagrams) = (world.proxy(), world.datagram_proxy());
+        let agent = world.agent(&["all:8080=proxy:15001 else drop", "dns:udp/8080=proxy:15001 else drop"]);
+        // Behind the agent's program.
+        let place = if world.hook == Hook::Tcx { Place::TcxLast } else { Place::Clsact(u16::MAX) };
+        let tap = Tap::attach(world, place);
+        let at_node = Wire::open(&world.node, "to-client");
+        for wire in [&tap.wire, &at_node] {
+            wire.tell_tags();
+        }
+        let frames = tagged_frames();
+        let wire = Wire::open(&world.client, "to-node");
+        for frame in &frames {
+            wire.send(frame);
+        }
+        wire.send(&ethernet(ETH_P_LOCAL, b"end"));
+        assert!(
+            frames_of(&received_until_end(&tap.wire)) == frames,
+            "behind the agent they are as they were sent"
+        );
+        // What the node's hook gets: the first tag beside the frame, and only a second one in its headers.
+        let received = received_until_end(&at_node);
+        assert!(frames_of(&received) == frames, "and so they are where the node receives them");
+        assert!(
+            received.iter().all(|received| received.data.len() + 4 == received.frame.len()),
+            "the kernel takes the first tag out of each (skb_vlan_untag in __netif_receive_skb_core)"
+        );
+        let still_tagged = received.iter().filter(|received| received.data[12..14] == [0x81, 0]);
+        assert_eq!(still_tagged.count(), 16, "those with two");
+
+        assert_eq!(proxy.each_ref().map(|server| server.accepted()), [0, 0]);
+        let summary = agent.stop();
+        assert_eq!([summary.connections("all"), summary.connections("dns")], [0, 0]);
+        assert_eq!([summary.unavailable("all"), summary.unavailable("dns")], [0, 0]);
+        assert_eq!(summary.packets("passed", "vlan"), frames.len() as u64);
+        assert_eq!(summary.packets("passed", "not-ip"), 1, "the end");
+        assert!(summary.reasons().iter().all(|reason| reason.starts_with("passed")), "{summary:?}");
+    });
+}
+
+/// What would be steered without the tags: 32, of which 16 have two.
+fn tagged_frames() -> Vec<Vec<u8>> {
+    let all_tags: [&[(u16, u16)]; 4] = [
+        &[(ETH_P_8021Q, 10)],
+        &[(ETH_P_8021AD, 20)],
+        &[(ETH_P_8021AD, 20), (ETH_P_8021Q, 10)],
+        &[(ETH_P_8021Q, 10), (ETH_P_8021Q, 11)],
+    ];
+    let mut frames = Vec::new();
+    for family in FAMILIES {
+        for address in [family.service(), family.node()] {
+            let (from, to) = ((family.client(), 41000).into(), (address, PORT).into());
+            for plain in [tcp(from, to, flag::SYN), udp(from, to, b"datagram")] {
+                frames.extend(all_tags.map(|tags| tagged(&plain, tags)));
+            }
+        }
+    }
+    frames
+}
+
+fn received_until_end(wire: &Wire) -> Vec<Received> {
+    let end = ethernet(ETH_P_LOCAL, b"end");
+    let from_client = std::iter::from_fn(|| Some(wire.receive_with_tag()));
+    let from_client = from_client.filter(|received| received.frame.starts_with(&end[..12]));
+    from_client.take_while(|received| !received.frame.starts_with(&end)).collect()
+}
+
+fn frames_of(received: &[Received]) -> Vec<Vec<u8>> {
+    received.iter().map(|received| received.frame.clone()).collect()
+}
 
 #[test]
 fn connections_by_a_vlan_interface_reach_the_proxy() {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::{DEADLINE, Netns, server::NOT_TRACKED};
 
@@ -44,6 +44,30 @@ pub fn connect(netns: &Netns, to: SocketAddr, within: Duration) -> io::Result<Tc
     stream.set_write_timeout(Some(DEADLINE))?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Begins to connect, from an address and port that need not be the host's, and waits for nothing. What reads or
+/// writes there waits until it is connected.
+pub fn begin(netns: &Netns, from: SocketAddr, to: SocketAddr) -> TcpStream {
+    netns.run(|| {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("open a socket");
+        let transparent = if to.is_ipv4() {
+            socket.set_ip_transparent_v4(true)
+        } else {
+            socket.set_ip_transparent_v6(true)
+        };
+        transparent.expect("be free to bind to any address");
+        socket.set_reuse_address(true).expect("share the port with connections that have ended");
+        socket.bind(&from.into()).unwrap_or_else(|error| panic!("bind to {from}: {error}"));
+        socket.set_nonblocking(true).expect("not wait");
+        let error = socket.connect(&to.into()).expect_err("no answer is so fast");
+        assert_eq!(error.raw_os_error(), Some(libc::EINPROGRESS), "connect to {to}: {error}");
+        socket.set_nonblocking(false).expect("wait from here on");
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(DEADLINE)).expect("set a time-out");
+        stream.set_write_timeout(Some(DEADLINE)).expect("set a time-out");
+        stream
+    })
 }
 
 impl Connection {

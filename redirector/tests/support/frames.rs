@@ -20,6 +20,10 @@ const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 2];
 pub const ETH_P_IP: u16 = 0x0800;
 /// As above.
 pub const ETH_P_IPV6: u16 = 0x86dd;
+/// That of a VLAN's tag (802.1Q).
+pub const ETH_P_8021Q: u16 = 0x8100;
+/// That of a provider's tag, in front of another (802.1ad).
+pub const ETH_P_8021AD: u16 = 0x88a8;
 /// A type for local experiments: nobody reads it, and it can mark an end.
 pub const ETH_P_LOCAL: u16 = 0x88b5;
 
@@ -188,7 +192,7 @@ pub fn fix_checksum(frame: &mut [u8]) {
 }
 
 /// A way to send and receive whole frames at an interface.
-pub struct Wire(Socket);
+pub struct Wire(pub(super) Socket);
 
 impl Wire {
     /// Opens it. It sees what is received there, and what others send.

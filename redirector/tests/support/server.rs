@@ -79,8 +79,7 @@ impl Listener {
 
     /// Listens in a namespace.
     pub fn serve(self, netns: &Netns, name: &str) -> Server {
-        let socket = netns.run(|| self.listen());
-        let socket = socket.unwrap_or_else(|error| panic!("{name}: listen at {}: {error}", self.address));
+        let socket = self.listen_in(netns);
         let server = Arc::new(Serving {
             socket,
             name: name.to_owned(),
@@ -90,6 +89,12 @@ impl Listener {
         let accepting = server.clone();
         let thread = thread::spawn(move || accepting.accept(self.closes));
         Server { server, thread: Some(thread) }
+    }
+
+    /// Listens in a namespace, and leaves what comes to the caller, who waits for it no longer than for any event.
+    pub fn listen_in(&self, netns: &Netns) -> Socket {
+        let socket = netns.run(|| self.listen());
+        socket.unwrap_or_else(|error| panic!("listen at {}: {error}", self.address))
     }
 
     fn listen(&self) -> io::Result<Socket> {
