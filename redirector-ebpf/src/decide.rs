@@ -142,11 +142,10 @@ pub extern "C" fn decide(ctx: *mut __sk_buff, segment: *const Segment, word: u32
     let Ok(place) = Place::unpack(place) else {
         return Outcome::from(Reason::NoRoute).pack();
     };
-    let flow = &segment.flow();
     let outcome = if segment.opens() {
-        new_connection(ctx, segment, flow, word, place)
+        new_connection(ctx, segment, word, place)
     } else {
-        existing_connection(ctx, segment, flow, word, place.local)
+        existing_connection(ctx, segment, word, place.local)
     };
     match outcome.verdict {
         Verdict::Reset if !answer::is_due(segment) => Outcome { verdict: Verdict::Dropped, ..outcome }.pack(),
@@ -159,27 +158,26 @@ pub extern "C" fn decide(ctx: *mut __sk_buff, segment: *const Segment, word: u32
 fn new_connection(
     ctx: &TcContext,
     segment: &Segment,
-    flow: &Flow,
     word: PortWord,
     Place { local, attached }: Place,
 ) -> Outcome {
     let Some((slot, entry)) = route::find_for(word, segment) else {
         return Reason::NoRoute.into();
     };
-    if flow.never_redirected() {
+    if segment.flow().never_redirected() {
         return Reason::SpecialAddress.into();
     }
     let reason = match entry.kind {
         kind if kind == RouteKind::Drop as u8 => Reason::DropRoute,
         kind if kind == RouteKind::Interface as u8 => {
-            return to_next_hop(ctx, segment, flow, &entry, Some(slot));
+            return to_next_hop(ctx, segment, &entry, Some(slot));
         }
         kind if kind == RouteKind::Proxy as u8 => {
-            if proxy::is_own_port(&entry, flow) {
+            if proxy::is_own_port(&entry, segment.destination_port()) {
                 // The route excludes it, and so does not count it.
                 return Reason::ProxyPort.into();
             }
-            to_proxy(ctx, flow, slot, &entry, local, attached)
+            to_proxy(ctx, segment, slot, &entry, local, attached)
         }
         _ => Reason::PassRoute,
     };
@@ -189,7 +187,7 @@ fn new_connection(
 #[inline(always)]
 fn to_proxy(
     ctx: &TcContext,
-    flow: &Flow,
+    segment: &Segment,
     slot: u32,
     entry: &RouteEntry,
     local: bool,
@@ -198,7 +196,7 @@ fn to_proxy(
     if !attached {
         return Reason::Detached;
     }
-    match proxy::steer(ctx, flow, slot, entry, local) {
+    match proxy::steer(ctx, segment, slot, entry, local) {
         Ok(()) => Reason::Proxy,
         Err(reason) => reason,
     }
@@ -206,14 +204,8 @@ fn to_proxy(
 
 /// Any packet of a route to an interface; the route is given where it counts a connection.
 #[inline(always)]
-fn to_next_hop(
-    ctx: &TcContext,
-    segment: &Segment,
-    flow: &Flow,
-    entry: &RouteEntry,
-    route: Option<u32>,
-) -> Outcome {
-    match next_hop::check(ctx, segment, flow.family, entry.target) {
+fn to_next_hop(ctx: &TcContext, segment: &Segment, entry: &RouteEntry, route: Option<u32>) -> Outcome {
+    match next_hop::check(ctx, segment, segment.family(), entry.target) {
         // The host's to answer, as if there were no route.
         Reason::HopLimit => Reason::HopLimit.into(),
         reason => Outcome::by_route(reason, entry, route),
@@ -222,13 +214,7 @@ fn to_next_hop(
 
 /// Anything but a SYN, of a connection that no socket here has.
 #[inline(always)]
-fn existing_connection(
-    ctx: &TcContext,
-    segment: &Segment,
-    flow: &Flow,
-    word: PortWord,
-    local: bool,
-) -> Outcome {
+fn existing_connection(ctx: &TcContext, segment: &Segment, word: PortWord, local: bool) -> Outcome {
     let otherwise = if local { Reason::Local } else { Reason::NotNew };
     if !word.is_forwarded() && !segment.acknowledges() {
         return otherwise.into();
@@ -237,13 +223,13 @@ fn existing_connection(
         return otherwise.into();
     };
     if entry.kind == RouteKind::Interface as u8 {
-        if flow.never_redirected() {
+        if segment.flow().never_redirected() {
             return Reason::SpecialAddress.into();
         }
-        return to_next_hop(ctx, segment, flow, &entry, None);
+        return to_next_hop(ctx, segment, &entry, None);
     }
     if entry.kind == RouteKind::Proxy as u8 && !local && segment.acknowledges() {
-        return match proxy::steer_cookie(ctx, segment, flow, slot, &entry) {
+        return match proxy::steer_cookie(ctx, segment, slot, &entry) {
             Ok(()) => Reason::SynCookie.into(),
             Err(reason) => reason.into(),
         };

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use redirector_common::{
-    Address, Family, Flow, Protocol, Reason,
+    Address, Family, Protocol, Reason,
     entries::{listener_index, listener_of},
 };
 
@@ -15,18 +15,18 @@ use crate::{
 /// The errno of a socket that a SOCKMAP cannot hold (include/uapi/asm-generic/errno.h).
 const EOPNOTSUPP: i32 = 95;
 
-/// The listener that takes a new connection of this flow of TCP, and its index in `LISTENERS`.
+/// The listener that takes a new connection of TCP, and its index in `LISTENERS`.
 ///
 /// # Errors
 ///
 /// Why there is none: the proxy is not available.
 #[inline(always)]
-pub fn find(ctx: &TcContext, slot: u32, flow: &Flow, local: bool) -> Result<(Socket, u32), Reason> {
-    let index = listener_index(slot, flow.family);
+pub fn find(ctx: &TcContext, slot: u32, family: Family, local: bool) -> Result<(Socket, u32), Reason> {
+    let index = listener_index(slot, family);
     let listener = match stored(index, Protocol::Tcp) {
         Some(listener) => listener,
         None => {
-            learn(ctx, slot, Protocol::Tcp, flow.family)?;
+            learn(ctx, slot, Protocol::Tcp, family)?;
             stored(index, Protocol::Tcp).ok_or(Reason::NoListener)?
         }
     };

@@ -61,8 +61,9 @@ fn not_handed_over(flow: &Flow, ifindex: u32) -> Option<(u32, u32)> {
         return None;
     }
     let (slot, entry) = route::find(word, flow)?;
-    let steers =
-        entry.kind == RouteKind::Proxy as u8 && !proxy::is_own_port(&entry, flow) && !flow.never_redirected();
+    let steers = entry.kind == RouteKind::Proxy as u8
+        && !proxy::is_own_port(&entry, flow.destination_port)
+        && !flow.never_redirected();
     steers.then(|| (slot, listener_index(entry.target, flow.family)))
 }
 

@@ -6,7 +6,7 @@ use network_types::{
     tcp::TcpHdr,
 };
 use redirector_common::{
-    Family, Flow, Protocol, Reason,
+    Family, Protocol, Reason,
     entries::{HandoffState, RouteEntry},
 };
 
@@ -19,40 +19,40 @@ use crate::{
 
 /// Hands a new connection or a datagram over to the proxy's listener.
 #[inline(always)]
-pub fn steer(ctx: &TcContext, flow: &Flow, slot: u32, route: &RouteEntry, local: bool) -> Result<(), Reason> {
-    let index = match flow.protocol {
-        Protocol::Tcp => listener::find(ctx, route.target, flow, local)?.1,
-        Protocol::Udp => listener::find_for_datagram(ctx, route.target, flow.family)?,
+pub fn steer(
+    ctx: &TcContext,
+    segment: &Segment,
+    slot: u32,
+    route: &RouteEntry,
+    local: bool,
+) -> Result<(), Reason> {
+    let index = match segment.protocol() {
+        Protocol::Tcp => listener::find(ctx, route.target, segment.family(), local)?.1,
+        Protocol::Udp => listener::find_for_datagram(ctx, route.target, segment.family())?,
     };
-    handoff::give(HandoffState::Steer, flow, slot, index);
+    handoff::give(HandoffState::Steer, &segment.flow(), slot, index);
     Ok(())
 }
 
 /// Whether the connection is to the proxy itself, which would answer itself for ever.
 #[inline(always)]
-pub fn is_own_port(route: &RouteEntry, flow: &Flow) -> bool {
-    PROXIES.get(route.target).is_some_and(|proxy| proxy.port == flow.destination_port)
+pub fn is_own_port(route: &RouteEntry, port: u16) -> bool {
+    PROXIES.get(route.target).is_some_and(|proxy| proxy.port == port)
 }
 
 /// Hands over the ACK that answers a SYN cookie: its connection has no socket yet, and it is not a SYN.
 #[inline(always)]
-pub fn steer_cookie(
-    ctx: &TcContext,
-    segment: &Segment,
-    flow: &Flow,
-    slot: u32,
-    route: &RouteEntry,
-) -> Result<(), Reason> {
+pub fn steer_cookie(ctx: &TcContext, segment: &Segment, slot: u32, route: &RouteEntry) -> Result<(), Reason> {
     let (listener, index) =
-        listener::find(ctx, route.target, flow, false).map_err(|_unavailable| Reason::NotNew)?;
-    let valid = match flow.family {
+        listener::find(ctx, route.target, segment.family(), false).map_err(|_unavailable| Reason::NotNew)?;
+    let valid = match segment.family() {
         Family::V4 => is_cookie::<Ipv4Hdr>(ctx, segment, &listener),
         Family::V6 => is_cookie::<Ipv6Hdr>(ctx, segment, &listener),
     };
     if !valid? {
         return Err(Reason::NotNew);
     }
-    handoff::give(HandoffState::SynCookie, flow, slot, index);
+    handoff::give(HandoffState::SynCookie, &segment.flow(), slot, index);
     Ok(())
 }
 

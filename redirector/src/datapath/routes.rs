@@ -12,8 +12,12 @@ use aya::{
     },
     util::nr_cpus,
 };
-use redirector_common::entries::{
-    LISTENERS_PER_PROXY, NextHopEntry, PortWord, PrefixEntry, PrefixKey, ProxyEntry, RouteCount, RouteEntry,
+use redirector_common::{
+    Verdict,
+    entries::{
+        FragmentEntry, FragmentKey, LISTENERS_PER_PROXY, NextHopEntry, PortWord, PrefixEntry, PrefixKey,
+        ProxyEntry, RouteCount, RouteEntry,
+    },
 };
 
 use super::load::{Datapath, map_mut};
@@ -91,7 +95,30 @@ impl Datapath {
         for slot in &unused.next_hops {
             self.next_hops.remove(slot);
         }
-        Ok(())
+        self.end_fragments(&unused.next_hops)
+    }
+
+    /// Has dropped what is still to come of packets whose first fragment went to one of these next hops: that slot may be
+    /// another's soon, and the beginning is there already.
+    fn end_fragments(&mut self, next_hops: &[u32]) -> Result<()> {
+        if next_hops.is_empty() {
+            return Ok(());
+        }
+        let mut begun = Vec::new();
+        let Map::LruHashMap(map) = map_mut(&mut self.ebpf, "FRAGMENTS")? else {
+            bail!("FRAGMENTS is of another kind")
+        };
+        batch::entries(map.fd().as_fd(), 1, |key: &FragmentKey, entries: &[FragmentEntry]| {
+            let sent = entries.iter().filter(|entry| {
+                entry.verdict == Verdict::Forwarded as u8 && next_hops.contains(&entry.next_hop.into())
+            });
+            begun.extend(
+                sent.map(|entry| (*key, [FragmentEntry { verdict: Verdict::Dropped as u8, ..*entry }])),
+            );
+            true
+        })
+        .context("read FRAGMENTS")?;
+        self.update("FRAGMENTS", begun.into_iter())
     }
 
     /// Writes words of ports.
@@ -120,8 +147,11 @@ impl Datapath {
         name: &str,
         entries: impl Iterator<Item = (K, C)>,
     ) -> Result<()> {
-        let (Map::Array(map) | Map::PerCpuArray(map) | Map::HashMap(map) | Map::LpmTrie(map)) =
-            map_mut(&mut self.ebpf, name)?
+        let (Map::Array(map)
+        | Map::PerCpuArray(map)
+        | Map::HashMap(map)
+        | Map::LruHashMap(map)
+        | Map::LpmTrie(map)) = map_mut(&mut self.ebpf, name)?
         else {
             bail!("{name} is of a kind that is written otherwise")
         };

@@ -5,9 +5,10 @@ use serde_json::Value;
 use crate::support::{
     Connection, World, at_each_hook,
     command::Outcome,
+    datagrams::{Client, Receiver},
     golden::assert_golden,
     in_world,
-    world::{FAMILIES, Family, PORT},
+    world::{FAMILIES, Family, PORT, PROXY_PORT},
 };
 
 /// Routes of which each shows another answer.
@@ -57,6 +58,77 @@ fn every_answer_names_its_cause_and_the_loaded_program_agrees() {
         let summary = agent.stop();
         assert_eq!(summary.connections("web"), 0);
         assert_eq!(summary.reasons(), [""; 0]);
+    });
+}
+
+#[test]
+fn what_is_said_of_datagrams_is_what_becomes_of_them() {
+    at_each_hook(|world| {
+        let _proxy = world.datagram_proxy();
+        let _real = [7002, 8088].map(|port| {
+            FAMILIES.map(|family| Receiver::ordinary((family.server(), port)).serve(&world.server, "server"))
+        });
+        let agent = world.agent(&[
+            "dns:udp/8080-8089=proxy:15001",
+            "hole:udp/10.0.3.2,[2001:db8:3::2]:8088=pass",
+            "down:udp/7000=proxy:15999 else reset",
+            "cut:udp/7001=drop",
+            "away:udp/7002=interface:to-server",
+            "web:tcp/7003=proxy:15001",
+        ]);
+        for family in FAMILIES {
+            let (service, server) = (family.service(), family.server());
+            for (to, code, words) in [
+                ((service, 8080), 0, &["proxy", ":15001", "listening, transparent", "steer"][..]),
+                ((service, 8080), 0, &["verdict steered to", ":15001 (route dns)"]),
+                ((server, 8088), 1, &["over", "route dns", "its destination is shorter"]),
+                ((server, 8088), 1, &["verdict passed (pass-route, route hole)"]),
+                ((service, 7000), 0, &["verdict reset (no-listener, route down)"]),
+                ((service, 7001), 0, &["verdict dropped (drop-route, route cut)"]),
+                ((server, 7002), 0, &["verdict forwarded to to-server (route away)"]),
+                ((service, 7003), 1, &["web takes tcp only"]),
+            ] {
+                let asked = format!("{} {}", family.client(), at(to.0, to.1));
+                let outcome = explain_datagram(world, &asked);
+                outcome
+                    .assert_code(code)
+                    .assert_says(words)
+                    .assert_says(&["the loaded program says the same"]);
+            }
+            world.assert_datagram_reaches((service, 8080), "proxy");
+            world.assert_datagram_reaches((server, 8088), "server");
+            world.assert_datagram_refused((service, 7000));
+            world.assert_datagram_silent((service, 7001));
+            world.assert_datagram_reaches((server, 7002), "server");
+        }
+        // Those that were sent, and none that was asked about.
+        let summary = agent.stop();
+        for route in ["dns", "hole", "cut", "away"] {
+            assert_eq!(summary.connections(route), 2, "{route}");
+        }
+        assert_eq!((summary.connections("down"), summary.unavailable("down")), (0, 2));
+    });
+}
+
+#[test]
+fn a_flow_of_datagrams_that_a_connected_socket_has_stays_with_it() {
+    in_world(|world| {
+        let _proxy = FAMILIES
+            .map(|family| world.receive(Receiver::proxy((family.loopback(), PROXY_PORT)).per_client()));
+        let agent = world.agent(&["dns:udp/8080=proxy:15001"]);
+        for family in FAMILIES {
+            let client = Client::new(&world.client, (family.service(), PORT));
+            let asked = format!("{} {}", client.address, client.to);
+            let before = explain_datagram(world, &asked);
+            before.assert_code(0).assert_says(&["new: a route decides"]);
+            before.assert_says(&[":15001 (route dns)", "says the same"]);
+            assert_eq!(client.ask().expect("the proxy answers"), "proxy");
+            let after = explain_datagram(world, &asked);
+            after.assert_code(0).assert_says(&["here already", "its socket is connected: no route is asked"]);
+            after.assert_says(&["verdict steered (established)", "says the same"]);
+            assert_eq!(client.ask().expect("the proxy's socket answers"), "proxy's");
+        }
+        agent.stop();
     });
 }
 
@@ -139,6 +211,10 @@ fn the_screens_are_those_of_the_documents() {
 
 fn explain(world: &World, asked: &str) -> Outcome {
     world.redirector(&format!("explain tcp {asked} --interface to-client"))
+}
+
+fn explain_datagram(world: &World, asked: &str) -> Outcome {
+    world.redirector(&format!("explain udp {asked} --interface to-client"))
 }
 
 fn at(address: std::net::IpAddr, port: u16) -> String {

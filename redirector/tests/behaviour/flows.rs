@@ -19,6 +19,7 @@ use crate::support::{
     Connection, DEADLINE, World,
     agent::BINARY,
     at_each_hook,
+    datagrams::{Client, Receiver},
     frames::{Wire, flag, tcp},
     golden::assert_golden,
     in_world,
@@ -148,6 +149,76 @@ fn who_watches_sees_them_at_once_and_ends_by_a_signal_or_a_closed_pipe() {
 }
 
 #[test]
+fn each_flow_of_datagrams_is_told_of_once_and_only_while_somebody_watches() {
+    at_each_hook(|world| {
+        let _proxy = (world.proxy(), world.datagram_proxy());
+        let _real = [8083, 8085].map(|port| {
+            FAMILIES.map(|family| Receiver::ordinary((family.server(), port)).serve(&world.server, "server"))
+        });
+        let agent = world.agent(&[
+            "web:8080=proxy:15001",
+            "dns:udp/8080=proxy:15001",
+            "refused:udp/8081=proxy:15002 else reset",
+            "left:udp/8083=pass",
+            "cut:udp/8084=drop",
+            "away:udp/8085=interface:to-server",
+        ]);
+        for family in FAMILIES {
+            world.assert_datagram_reaches((family.service(), 8080), "proxy");
+        }
+        assert_eq!(flows(world, "list"), [Value::Null; 0], "nobody watches");
+        world.assert_reaches((Family::V4.service(), 8080), "proxy");
+        let mut watch = Watch::begin(world, "--last 1 -o jsonl");
+        // It is there by the time that it tells what was before.
+        assert_eq!(watch.flow()["protocol"], "tcp");
+        for family in FAMILIES {
+            let forwarded_to = "to-server".to_owned();
+            for (to, verdict, reason, route, target) in [
+                ((family.service(), 8080), "steered", "proxy", "dns", Some(proxy(family))),
+                ((family.node(), 8080), "steered", "proxy", "dns", Some(proxy(family))),
+                ((family.service(), 8081), "reset", "no-listener", "refused", None),
+                ((family.server(), 8083), "passed", "pass-route", "left", None),
+                ((family.service(), 8084), "dropped", "drop-route", "cut", None),
+                ((family.server(), 8085), "forwarded", "interface", "away", Some(forwarded_to)),
+            ] {
+                let clients = [(); 2].map(|()| Client::new(&world.client, to));
+                for client in &clients {
+                    for _ in 0..3 {
+                        // A refusal of the one before is told at the next.
+                        while client.try_send(b"told of once").is_err() {}
+                    }
+                    let flow = watch.flow();
+                    assert_eq!(flow["protocol"], "udp", "{flow}");
+                    assert_eq!(flow["source"], client.address.to_string(), "{flow}");
+                    assert_eq!(flow["destination"], client.to.to_string(), "{flow}");
+                    assert_eq!(flow["interface"], "to-client", "{flow}");
+                    assert_eq!([&flow["verdict"], &flow["reason"], &flow["route"]], [verdict, reason, route]);
+                    assert_eq!(flow["target"].as_str().map(str::to_owned), target, "{flow}");
+                }
+            }
+            // No line more.
+            world.assert_reaches((family.service(), 8080), "proxy");
+            assert_eq!(watch.flow()["protocol"], "tcp");
+        }
+        assert_eq!(flows(world, "list --route dns").len(), 8);
+        watch.signal(Signal::SIGINT);
+        assert_eq!(watch.end(), Some(0));
+        // The agent hears of that, and is silent again.
+        let (begin, mut told) = (Instant::now(), 8);
+        loop {
+            world.assert_datagram_reaches((Family::V6.service(), 8080), "proxy");
+            let now = flows(world, "list --route dns").len();
+            if now == told {
+                break;
+            }
+            told = now;
+            assert!(begin.elapsed() < DEADLINE, "it tells still");
+        }
+        agent.stop();
+    });
+}
+
+#[test]
 fn more_than_the_rate_are_counted_and_not_told() {
     in_world(|world| {
         let _proxy = world.proxy();
@@ -256,6 +327,13 @@ impl Watch {
         self.lines.read_line(&mut line).expect("read a line");
         assert!(!line.is_empty(), "it ended");
         line
+    }
+
+    /// A line as the document that it is.
+    #[track_caller]
+    fn flow(&mut self) -> Value {
+        let mut document: Value = serde_json::from_str(&self.line()).expect("it is JSON");
+        document.get_mut("flow").map(Value::take).unwrap_or(document)
     }
 
     /// A line that is there, or comes within a moment.

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use aya::maps::{HashMap, MapData};
+use redirector::routes::{
+    NextHop,
+    live::{Delta, Unused},
+};
 use redirector_common::{
     Reason, Verdict,
     entries::{FRAGMENTS, FragmentEntry, FragmentKey},
@@ -12,7 +16,7 @@ use crate::{
     packet::{IP, Packet, Segment, flag},
     shapes::{Extension, number},
     sockets::{port, silent, taken},
-    stage::{MARK, SkLookup, Stage, on_stage, proxy},
+    stage::{MARK, SkLookup, Stage, on_stage, proxy, write_next_hops},
     support::world::{FAMILIES, Family},
     table::{Expected, dropped, forwarded, marked, passed, reset, to_proxy},
 };
@@ -240,6 +244,41 @@ fn what_became_of_a_packet_is_forgotten_after_half_a_minute() {
 }
 
 #[test]
+fn what_is_to_come_goes_to_no_other_next_hop_than_the_first_did() {
+    on_stage(SkLookup::Attached, |stage| {
+        let mut run = Run::new(stage);
+        let sent_on = Expected { reason: Reason::Fragment, ..forwarded() };
+        let begun: Vec<_> = FAMILIES
+            .map(|family| {
+                let [tcp, udp, steered] = [syn(family, 8094), datagram(family, 8194), syn(family, 8080)];
+                let [tcp, udp, steered] = [tcp, udp, steered].map(|segment| run.parts(segment));
+                run.step("TCP", &tcp.first, &forwarded().connection("away"));
+                run.step("UDP", &udp.first, &forwarded().connection("udp-away"));
+                run.step("to a proxy", &steered.first, &to_proxy("web", proxy::TRANSPARENT));
+                for parts in [&tcp, &udp] {
+                    run.step("before the change", &parts.middle, &sent_on);
+                }
+                (tcp, udp, steered)
+            })
+            .into();
+        run.stage.replace_next_hop("away", "lo");
+        for (tcp, udp, steered) in &begun {
+            for parts in [tcp, udp] {
+                run.step("behind the change", &parts.last, &dropped(Reason::Fragment));
+            }
+            run.step("to the proxy all the same", &steered.last, &marked(Reason::Fragment));
+        }
+        // What begins now goes there whole.
+        for family in FAMILIES {
+            let parts = run.parts(syn(family, 8094));
+            run.step("a new one", &parts.first, &forwarded().connection("away"));
+            run.step("the rest of it", &parts.middle, &sent_on);
+        }
+        run.finish();
+    });
+}
+
+#[test]
 fn the_oldest_packets_give_way_to_new_ones() {
     on_stage(SkLookup::Attached, |stage| {
         let mut run = Run::new(stage);
@@ -398,6 +437,17 @@ impl Stage {
     fn fragments(&mut self) -> HashMap<&mut MapData, FragmentKey, FragmentEntry> {
         let map = self.datapath.ebpf().map_mut("FRAGMENTS").expect("the programs have FRAGMENTS");
         HashMap::try_from(map).expect("FRAGMENTS is a hash")
+    }
+
+    /// Has the next hop of a route go, as the agent does, and another interface take its slot at once.
+    fn replace_next_hop(&mut self, route: &str, interface: &str) {
+        let slot = self.target(route);
+        let unused = Unused { next_hops: vec![slot], ..Unused::default() };
+        self.datapath.remove_unused(&unused).expect("remove the next hop");
+        let hop = NextHop { interface: interface.to_owned(), via: None };
+        let delta = Delta { next_hops: vec![(slot, hop)], ..Delta::default() };
+        self.datapath.apply(&delta).expect("write another next hop");
+        write_next_hops(&mut self.datapath);
     }
 
     /// Makes all that is written down older.

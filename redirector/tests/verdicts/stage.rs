@@ -129,10 +129,7 @@ impl Stage {
         datapath.set_locals(&FAMILIES.map(|family| family.node())).expect("write the addresses");
         // Smaller than the packets of some rows.
         netns.ip("link add hop mtu 1300 type veth peer name hop-end\nlink set hop up\nlink set hop-end up");
-        let interfaces = host::interfaces().expect("list interfaces");
-        datapath
-            .set_next_hops(|name| interfaces.iter().find(|interface| interface.name == name).cloned())
-            .expect("write the next hops");
+        write_next_hops(&mut datapath);
         if sk_lookup == SkLookup::Attached {
             datapath.attach_sk_lookup().expect("attach sk_lookup");
         }
@@ -161,6 +158,11 @@ impl Stage {
     pub fn route(&self, name: &str) -> u32 {
         let slot = self.compiled.routes.iter().position(|route| route.name == name);
         slot.unwrap_or_else(|| panic!("there is no route {name}")) as u32
+    }
+
+    /// Slot of what a route leads to.
+    pub fn target(&self, route: &str) -> u32 {
+        self.compiled.routes[self.route(route) as usize].entry.target
     }
 
     /// Slot of the proxy with a port of a protocol.
@@ -289,4 +291,12 @@ impl Stage {
         let map = self.datapath.ebpf().map_mut("HANDOFF").expect("the programs have HANDOFF");
         PerCpuArray::try_from(map).expect("HANDOFF is an array per CPU")
     }
+}
+
+/// Writes which interfaces the next hops are now.
+pub fn write_next_hops(datapath: &mut Datapath) {
+    let interfaces = host::interfaces().expect("list interfaces");
+    datapath
+        .set_next_hops(|name| interfaces.iter().find(|interface| interface.name == name).cloned())
+        .expect("write the next hops");
 }

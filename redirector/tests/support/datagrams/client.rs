@@ -47,6 +47,11 @@ impl Client {
         assert_eq!(sent, datagram.len());
     }
 
+    /// Sends a datagram, unless the socket was told of an error meanwhile: that is told now, and nothing is sent.
+    pub fn try_send(&self, datagram: &[u8]) -> io::Result<()> {
+        self.socket.send(datagram).map(drop)
+    }
+
     /// Has the kernel cut what is sent into datagrams of so many bytes, as late as it can (UDP_SEGMENT).
     pub fn set_segment(&self, size: i32) {
         setsockopt(&self.socket, UdpGsoSegment, &size).expect("set UDP_SEGMENT");
