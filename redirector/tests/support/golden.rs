@@ -10,7 +10,6 @@ const KEPT: &[(&str, &str)] = &[
     ("explain-steered", include_str!("../golden/explain-steered.txt")),
     ("explain-unavailable", include_str!("../golden/explain-unavailable.txt")),
     ("flow-list", include_str!("../golden/flow-list.txt")),
-    ("prometheus-rules.test.", include_str!("../golden/prometheus-rules.test..txt")),
     ("status", include_str!("../golden/status.txt")),
 ];
 
