@@ -2,9 +2,9 @@
 
 use crate::support::{
     Connection, Hook, Netns, World, at_each_hook,
-    frames::{ETH_P_8021AD, ETH_P_8021Q, ETH_P_LOCAL, Wire, ethernet, flag, tcp, udp},
+    frames::{ETH_P_LOCAL, Wire, ethernet, flag, tcp, udp},
     kernel::has_device,
-    tags::{Received, tagged},
+    tags::{ETH_P_8021AD, ETH_P_8021Q, Received, tagged},
     tap::{Place, Tap},
     world::{FAMILIES, HOST_MAC, NODE_MAC, PORT},
 };

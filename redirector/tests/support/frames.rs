@@ -20,10 +20,6 @@ const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 2];
 pub const ETH_P_IP: u16 = 0x0800;
 /// As above.
 pub const ETH_P_IPV6: u16 = 0x86dd;
-/// That of a VLAN's tag (802.1Q).
-pub const ETH_P_8021Q: u16 = 0x8100;
-/// That of a provider's tag, in front of another (802.1ad).
-pub const ETH_P_8021AD: u16 = 0x88a8;
 /// A type for local experiments: nobody reads it, and it can mark an end.
 pub const ETH_P_LOCAL: u16 = 0x88b5;
 

@@ -9,6 +9,11 @@ use nix::{
 
 use super::{DEADLINE, frames::Wire};
 
+/// Type of a VLAN's tag (802.1Q; include/uapi/linux/if_ether.h).
+pub const ETH_P_8021Q: u16 = 0x8100;
+/// Type of a provider's tag, in front of another (802.1ad).
+pub const ETH_P_8021AD: u16 = 0x88a8;
+
 /// Has what is known of a frame beside its bytes told with it (packet(7)).
 #[derive(Clone, Copy)]
 struct PacketAuxdata;
