@@ -54,10 +54,13 @@ fn every_answer_names_its_cause_and_the_loaded_program_agrees() {
                 }
             };
         }
-        // Nobody has seen a packet.
+        // Nobody has seen a packet, but for what hosts say by themselves.
         let summary = agent.stop();
         assert_eq!(summary.connections("web"), 0);
-        assert_eq!(summary.reasons(), [""; 0]);
+        let by_themselves = ["passed other-protocol", "passed not-ip"];
+        let reasons = summary.reasons().into_iter();
+        let seen: Vec<_> = reasons.filter(|reason| !by_themselves.contains(&reason.as_str())).collect();
+        assert_eq!(seen, [""; 0]);
     });
 }
 

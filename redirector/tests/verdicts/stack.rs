@@ -1,7 +1,7 @@
 //! What a program and those that it calls take of the stack, as older kernels count it: a program that is loaded here could be
 //! refused there.
 //!
-//! Until 6.8 every frame counts as a multiple of 32 bytes, and a chain of calls may have 512 (kernel/bpf/verifier.c,
+//! Before 6.8 every frame counts as a multiple of 32 bytes, and a chain of calls may have 512 (kernel/bpf/verifier.c,
 //! check_max_stack_depth); newer kernels round up to 16 where the programs are compiled to machine code.
 
 use std::{
