@@ -103,15 +103,24 @@ fn ipv6_address(ctx: &TcContext, offset: usize) -> Result<Address, Reason> {
 /// What the packet's headers say, or why it is nothing that we understand.
 #[inline(always)]
 pub fn headers<L: Link>(ctx: &TcContext) -> Result<Headers, Reason> {
-    // SAFETY: the kernel hands every program a valid `__sk_buff`, and the verifier checks the access.
-    let tagged = unsafe { (*ctx.skb.skb).vlan_present } != 0;
-    if tagged {
+    if is_of_a_vlan(ctx) {
         return Err(Reason::Vlan);
     }
     match linear::<L>(ctx) {
         Err(Reason::Truncated) if make_linear::<L>(ctx) => linear::<L>(ctx),
         headers => headers,
     }
+}
+
+/// Whether the packet has a tag that names a VLAN. One that names none, for its priority only, the kernel takes off and goes on
+/// (net/core/dev.c, `__netif_receive_skb_core`, `check_vlan_id`).
+#[inline(always)]
+fn is_of_a_vlan(ctx: &TcContext) -> bool {
+    const VLAN_VID_MASK: u32 = 0xfff;
+    // SAFETY: the kernel hands every program a valid `__sk_buff`, and the verifier checks the access.
+    let is_tagged = unsafe { (*ctx.skb.skb).vlan_present } != 0;
+    // SAFETY: as above.
+    is_tagged && unsafe { (*ctx.skb.skb).vlan_tci } & VLAN_VID_MASK != 0
 }
 
 /// Whether the packet is for us to redirect, wherever its addresses lead.

@@ -83,6 +83,28 @@ fn frames_of(received: &[Received]) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn a_tag_that_names_no_vlan_changes_nothing() {
+    const PRIORITY: (u16, u16) = (ETH_P_8021Q, 5 << 13);
+    at_each_hook(|world| {
+        let _proxy = world.proxy();
+        let agent = world.agent(&["all:8080=proxy:15001 else drop"]);
+        let wire = Wire::open(&world.client, "to-node");
+        let answers = Wire::open(&world.client, "to-node");
+        for family in FAMILIES {
+            for (port, address) in [(41000, family.service()), (41001, family.node())] {
+                let (from, to) = ((family.client(), port).into(), (address, PORT).into());
+                wire.send(&tagged(&tcp(from, to, flag::SYN), &[PRIORITY]));
+                answers.segment(|tcp| tcp.syn && tcp.ack && tcp.destination_port == port);
+            }
+        }
+        let summary = agent.stop();
+        assert_eq!((summary.connections("all"), summary.lost("all")), (4, 0));
+        assert_eq!(summary.packets("steered", "proxy"), 4);
+        assert_eq!(summary.packets("passed", "vlan"), 0);
+    });
+}
+
+#[test]
 fn connections_by_a_vlan_interface_reach_the_proxy() {
     if !has_device("vlan") {
         return;
