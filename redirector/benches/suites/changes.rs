@@ -168,6 +168,8 @@ impl Stage {
             (agent, start) = spawn();
         }
         let api = Api::new(&directory.0);
+        // It would say of each change what it found at the proxy.
+        api.ask("PUT", "/v1/log?level=warn", "");
         Self { world, agent, api, _proxy: proxy, directory, start }
     }
 
