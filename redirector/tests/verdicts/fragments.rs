@@ -2,35 +2,23 @@
 
 use std::time::Duration;
 
-use aya::maps::{HashMap, MapData};
-use redirector::routes::{
-    NextHop,
-    live::{Delta, Unused},
-};
-use redirector_common::{
-    Reason, Verdict,
-    entries::{FRAGMENTS, FragmentEntry, FragmentKey},
-};
+use redirector_common::{Reason, Verdict, entries::FRAGMENTS};
 
 use crate::{
-    packet::{IP, Packet, Segment, flag},
+    packet::{IP, Packet, Segment},
     shapes::{Extension, number},
     sockets::{port, silent, taken},
-    stage::{MARK, SkLookup, Stage, on_stage, proxy, write_next_hops},
+    stage::{SkLookup, on_stage, proxy},
     support::world::{FAMILIES, Family},
-    table::{Expected, dropped, forwarded, marked, passed, reset, to_proxy},
+    table::{Expected, dropped, forwarded, marked, passed, to_proxy},
 };
+use cases::{Case, by_route, cases, datagram, syn};
+use parts::{PAYLOAD, Parts};
+use run::Run;
 
-/// 64 bytes with the header of TCP, 52 with that of UDP: more than two fragments of 24 bytes.
-static PAYLOAD: [u8; 44] = [7; 44];
-
-/// What a packet's fragments get: the first by its route, the others by the first.
-struct Case {
-    name: &'static str,
-    segment: Segment,
-    first: Expected,
-    later: Expected,
-}
+mod cases;
+mod parts;
+mod run;
 
 #[test]
 fn later_fragments_get_what_the_first_got() {
@@ -295,176 +283,4 @@ fn the_oldest_packets_give_way_to_new_ones() {
         }
         run.finish();
     });
-}
-
-fn cases(family: Family) -> Vec<Case> {
-    let tcp = |port| syn(family, port);
-    let udp = |port| datagram(family, port);
-    let steered = marked(Reason::Fragment);
-    let gone = passed(Reason::Fragment);
-    let refused = dropped(Reason::Fragment);
-    let sent_on = Expected { reason: Reason::Fragment, ..forwarded() };
-    let held = |segment: Segment, port| Segment {
-        source: (family.client(), port::ESTABLISHED).into(),
-        destination: (taken(family), port).into(),
-        ..segment
-    };
-    let case = |name, segment, first, later| Case { name, segment, first, later };
-    vec![
-        case("TCP, steered", tcp(8080), to_proxy("web", proxy::TRANSPARENT), steered),
-        case("UDP, steered", udp(8380), to_proxy("dns", proxy::UDP), steered),
-        case("TCP, dropped", tcp(8091), dropped(Reason::DropRoute).connection("refuse"), refused),
-        case("UDP, dropped", udp(8191), dropped(Reason::DropRoute).connection("udp-refuse"), refused),
-        case("TCP, a pass route", tcp(8090), passed(Reason::PassRoute).connection("leave"), gone),
-        case("UDP, a pass route", udp(8190), passed(Reason::PassRoute).connection("udp-leave"), gone),
-        case("TCP, to an interface", tcp(8094), forwarded().connection("away"), sent_on),
-        case("UDP, to an interface", udp(8194), forwarded().connection("udp-away"), sent_on),
-        case("TCP, no route", tcp(7), passed(Reason::NoRoute), gone),
-        case("UDP, no route", udp(7), passed(Reason::NoRoute), gone),
-        case("TCP, nobody", tcp(8088), passed(Reason::NoListener).unavailable("nobody"), gone),
-        case("TCP, nobody, drop", tcp(8089), dropped(Reason::NoListener).unavailable("nobody-drop"), refused),
-        case("TCP, nobody, reset", tcp(8099), reset(Reason::NoListener).unavailable("nobody-reset"), refused),
-        case(
-            "UDP, nobody, reset",
-            udp(8399),
-            reset(Reason::NoListener).unavailable("dns-nobody-reset"),
-            refused,
-        ),
-        case(
-            "TCP, of a connection",
-            held(tcp(8080), 8080).with(flag::ACK),
-            marked(Reason::Established),
-            steered,
-        ),
-        case("UDP, of a connected socket", held(udp(8380), 8380), marked(Reason::Established), steered),
-        case("TCP, of no connection", tcp(8080).with(flag::ACK), passed(Reason::NotNew), gone),
-        case("TCP, to an interface, no SYN", tcp(8094).with(flag::ACK), forwarded(), sent_on),
-    ]
-}
-
-/// What a first fragment of this gets, if a proxy takes it.
-fn by_route(segment: Segment) -> Expected {
-    if segment.destination.port() == 8080 {
-        to_proxy("web", proxy::TRANSPARENT)
-    } else {
-        to_proxy("dns", proxy::UDP)
-    }
-}
-
-/// A packet in parts.
-struct Parts {
-    whole: Packet,
-    identification: u16,
-    first: Packet,
-    /// The first, too short for the transport header.
-    tiny: Packet,
-    middle: Packet,
-    last: Packet,
-    /// Covers a part of the first.
-    overlapping: Packet,
-}
-
-impl Parts {
-    fn of(segment: Segment, identification: u16) -> Self {
-        let whole = segment.packet();
-        let part = |range| whole.fragment(identification, range);
-        let end = whole.frame.len() - whole.transport();
-        let (first, middle) = (part(0..24), part(24..40));
-        let (tiny, last, overlapping) = (part(0..4), part(40..end), part(8..32));
-        Self { first, tiny, middle, last, overlapping, whole, identification }
-    }
-
-    fn first_of(&self, length: usize) -> Packet {
-        self.whole.fragment(self.identification, 0..length)
-    }
-
-    /// Where the transport header begins in the first.
-    fn transport(&self) -> usize {
-        self.whole.transport() + if self.whole.is_ipv4() { 0 } else { 8 }
-    }
-}
-
-/// Runs fragments one after the other, and reports all that differ.
-struct Run<'a> {
-    stage: &'a mut Stage,
-    identification: u16,
-    steps: usize,
-    wrong: Vec<String>,
-}
-
-impl<'a> Run<'a> {
-    fn new(stage: &'a mut Stage) -> Self {
-        Self { stage, identification: 0, steps: 0, wrong: Vec::new() }
-    }
-
-    /// A number that no packet of the test has yet.
-    fn identification(&mut self) -> u16 {
-        self.identification += 1;
-        self.identification
-    }
-
-    fn parts(&mut self, segment: Segment) -> Parts {
-        let identification = self.identification();
-        Parts::of(Segment { payload: &PAYLOAD, ..segment }, identification)
-    }
-
-    fn step(&mut self, name: &str, packet: &Packet, expected: &Expected) {
-        self.run(name, packet, 0x10, expected);
-    }
-
-    fn marked_step(&mut self, name: &str, packet: &Packet, expected: &Expected) {
-        self.run(name, packet, MARK, expected);
-    }
-
-    fn run(&mut self, name: &str, packet: &Packet, mark: u32, expected: &Expected) {
-        self.steps += 1;
-        let found =
-            self.stage.run("tc_ingress", packet, mark).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let expected = self.stage.effects(packet, mark, expected);
-        if found != expected {
-            self.wrong
-                .push(format!("step {}, {name}\n  expected {expected:?}\n  found    {found:?}", self.steps));
-        }
-    }
-
-    fn finish(self) {
-        println!("{} fragments", self.steps);
-        assert!(self.wrong.is_empty(), "{} differ:\n{}", self.wrong.len(), self.wrong.join("\n"));
-    }
-}
-
-impl Stage {
-    fn fragments(&mut self) -> HashMap<&mut MapData, FragmentKey, FragmentEntry> {
-        let map = self.datapath.ebpf().map_mut("FRAGMENTS").expect("the programs have FRAGMENTS");
-        HashMap::try_from(map).expect("FRAGMENTS is a hash")
-    }
-
-    /// Has the next hop of a route go, as the agent does, and another interface take its slot at once.
-    fn replace_next_hop(&mut self, route: &str, interface: &str) {
-        let slot = self.target(route);
-        let unused = Unused { next_hops: vec![slot], ..Unused::default() };
-        self.datapath.remove_unused(&unused).expect("remove the next hop");
-        let hop = NextHop { interface: interface.to_owned(), via: None };
-        let delta = Delta { next_hops: vec![(slot, hop)], ..Delta::default() };
-        self.datapath.apply(&delta).expect("write another next hop");
-        write_next_hops(&mut self.datapath);
-    }
-
-    /// Makes all that is written down older.
-    fn age(&mut self, by: Duration) {
-        let mut map = self.fragments();
-        let entries: Vec<_> = map.iter().collect::<Result<_, _>>().expect("read FRAGMENTS");
-        for (key, entry) in entries {
-            let time = entry.time.wrapping_sub(by.as_nanos() as u64);
-            map.insert(key, FragmentEntry { time, ..entry }, 0).expect("write FRAGMENTS");
-        }
-    }
-}
-
-fn syn(family: Family, port: u16) -> Segment {
-    Segment::syn((family.client(), port::FRESH).into(), (family.service(), port).into())
-}
-
-fn datagram(family: Family, port: u16) -> Segment {
-    Segment::datagram((family.client(), port::FRESH).into(), (family.service(), port).into())
 }
