@@ -5,20 +5,7 @@ use std::net::IpAddr;
 use fastrand::Rng;
 
 use super::{percent, pick};
-use crate::reference::Flow;
-
-/// Protocol numbers.
-pub mod number {
-    pub const ICMP: u8 = 1;
-    pub const TCP: u8 = 6;
-    pub const UDP: u8 = 17;
-    pub const HOP_BY_HOP: u8 = 0;
-    pub const ROUTING: u8 = 43;
-    pub const FRAGMENT: u8 = 44;
-    pub const AUTHENTICATION: u8 = 51;
-    pub const ICMP_V6: u8 = 58;
-    pub const OPTIONS: u8 = 60;
-}
+use crate::reference::{Flow, number};
 
 const SYN: u8 = 2;
 pub const ACK: u8 = 16;

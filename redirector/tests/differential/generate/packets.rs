@@ -6,10 +6,10 @@ use redirector_common::{Family, Protocol};
 
 use super::{
     Generator, addresses,
-    headers::{ACK, chain, number, segment, tcp, udp, v4, v6},
+    headers::{ACK, chain, segment, tcp, udp, v4, v6},
     mutate, percent, pick,
 };
-use crate::reference::{Flow, Link, Packet};
+use crate::reference::{Flow, Link, Packet, number};
 
 impl Generator {
     /// One packet, or the fragments of one.

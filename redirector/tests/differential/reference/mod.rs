@@ -11,7 +11,7 @@ mod host;
 mod icmp;
 mod ip;
 mod link;
-mod number;
+pub mod number;
 mod outcome;
 mod proxy;
 mod route;
