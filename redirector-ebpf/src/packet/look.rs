@@ -162,6 +162,7 @@ pub fn addresses(ctx: &TcContext, family: Family, network: usize) -> Result<[Add
     }
 }
 
+/// The same of IPv6.
 #[inline(always)]
 pub fn ipv6_addresses(ctx: &TcContext, network: usize) -> Result<[Address; 2], Reason> {
     load(ctx, network + offset_of!(Ipv6Hdr, src_addr))

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etherparse::{Ipv4Header, Ipv6Header, PacketBuilder, TcpHeader};
+use etherparse::{IpHeaders, Ipv4Header, Ipv6Header, PacketBuilder, PacketBuilderStep, TcpHeader};
 use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
@@ -78,8 +78,15 @@ pub fn tcp(source: SocketAddr, destination: SocketAddr, flags: u8) -> Vec<u8> {
     header.psh = flags & flag::PSH != 0;
     header.ack = flags & flag::ACK != 0;
     header.urg = flags & flag::URG != 0;
+    let mut frame = Vec::new();
+    packet(source.ip(), destination.ip()).tcp_header(header).write(&mut frame, &[]).expect("write to memory");
+    frame
+}
+
+/// The headers before the transport's.
+fn packet(source: IpAddr, destination: IpAddr) -> PacketBuilderStep<IpHeaders> {
     let ethernet = PacketBuilder::ethernet2(CLIENT, NODE);
-    let builder = match (source.ip(), destination.ip()) {
+    match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             ethernet.ipv4(source.octets(), destination.octets(), 64)
         }
@@ -87,26 +94,13 @@ pub fn tcp(source: SocketAddr, destination: SocketAddr, flags: u8) -> Vec<u8> {
             ethernet.ipv6(source.octets(), destination.octets(), 64)
         }
         _ => panic!("{source} and {destination} are of one family"),
-    };
-    let mut frame = Vec::new();
-    builder.tcp_header(header).write(&mut frame, &[]).expect("write to memory");
-    frame
+    }
 }
 
 /// A frame from the client to the node with a datagram of UDP.
 pub fn udp(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
-    let ethernet = PacketBuilder::ethernet2(CLIENT, NODE);
-    let builder = match (source.ip(), destination.ip()) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            ethernet.ipv4(source.octets(), destination.octets(), 64)
-        }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            ethernet.ipv6(source.octets(), destination.octets(), 64)
-        }
-        _ => panic!("{source} and {destination} are of one family"),
-    };
     let mut frame = Vec::new();
-    let datagram = builder.udp(source.port(), destination.port());
+    let datagram = packet(source.ip(), destination.ip()).udp(source.port(), destination.port());
     datagram.write(&mut frame, payload).expect("write to memory");
     frame
 }
