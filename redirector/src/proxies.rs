@@ -71,10 +71,10 @@ impl Probe {
                 "not listening: new connections of this family get their route's `else`",
                 Some("let it listen there too, or name the one address in the route (proxy:ADDRESS:PORT)"),
             ),
-            Listening::No(Reason::NoListener) => (
+            Listening::No(reason @ Reason::NoListener) => (
                 Level::Fail,
-                "not listening: new connections get their route's `else`",
-                Some("start it; the first connection after that reaches it"),
+                report::what(self.address.protocol, reason),
+                Some("start it; what comes first after that reaches it"),
             ),
             Listening::No(reason) => {
                 (Level::Fail, report::what(self.address.protocol, reason), report::hint(reason))
